@@ -1,0 +1,128 @@
+"""Every setting: default, help text, environment name, allowed values."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from fovea.errors import ConfigError
+
+PREFIX = "FOVEA_"
+
+
+def _comma_separated(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+
+
+def _data_home() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "fovea"
+
+
+class Settings(BaseModel):
+    """One frozen set of settings. Environment names are `FOVEA_` and the field in capitals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    data_dir: Path = Field(
+        default_factory=_data_home, description="Folder for sessions, the case archive and logs."
+    )
+    backend: Literal["rules"] = Field(
+        "rules", description="Language model backend. `rules` is the deterministic planner."
+    )
+    plugins: Names | None = Field(
+        None, description="Allow-list of plugins, comma-separated. Unset: all. Empty: none."
+    )
+    plugins_dir: Path | None = Field(
+        None, description="Folder whose subfolders are plugins too. Their code runs: trust it."
+    )
+    knowledge_dir: Path | None = Field(
+        None, description="Folder of a knowledge base to use instead of the shipped one."
+    )
+    max_megapixels: float = Field(60.0, gt=0, le=200, description="Largest image, in megapixels.")
+    max_file_mb: float = Field(200.0, gt=0, description="Largest image file, in MB.")
+    max_steps: int = Field(8, ge=1, le=50, description="Model steps in one turn.")
+    plugin_timeout_s: float | None = Field(
+        None, gt=0, description="Longest plugin run in seconds. Unset: what its manifest says."
+    )
+    session_days: float = Field(30.0, gt=0, description="Days after which a session is deleted.")
+    host: str = Field("127.0.0.1", description="Address that the page is served on.")
+    port: int = Field(7860, ge=0, le=65535, description="Port of the page; 0 picks a free one.")
+    allow_tracing: bool = Field(
+        False, description="Permit LangSmith tracing, which sends conversations to a server."
+    )
+
+    @classmethod
+    def from_environment(cls, **flags: Any) -> Settings:
+        """Settings from flags, then `FOVEA_*` variables, then defaults.
+
+        Raises:
+            ConfigError: naming the variable or flag, its value and what is allowed.
+        """
+        given = {}
+        for variable, value in os.environ.items():
+            if not variable.startswith(PREFIX):
+                continue
+            name = variable.removeprefix(PREFIX).lower()
+            if name not in cls.model_fields:
+                raise _unknown(variable, name, cls)
+            if value == "" and name != "plugins":
+                continue
+            given[name] = value
+        given.update({name: value for name, value in flags.items() if value is not None})
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as error:
+            raise _invalid(error, flags, cls) from error
+        _refuse_tracing(settings)
+        return settings
+
+    def origin(self, name: str) -> str:
+        """Where a field's value comes from: `environment` or `default`."""
+        return "environment" if f"{PREFIX}{name.upper()}" in os.environ else "default"
+
+
+def _unknown(variable: str, name: str, cls: type[Settings]) -> ConfigError:
+    import difflib
+
+    near = difflib.get_close_matches(name, cls.model_fields, n=1)
+    hint = f"Did you mean `{PREFIX}{near[0].upper()}`?" if near else "Run `fovea settings`"
+    return ConfigError(f"There is no setting `{variable}`", where="environment", fix=hint)
+
+
+def _invalid(error: ValidationError, flags: dict[str, Any], cls: type[Settings]) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    source = (
+        "command line" if flags.get(name) is not None else f"environment `{PREFIX}{name.upper()}`"
+    )
+    described = cls.model_fields.get(name)
+    return ConfigError(
+        f"The setting `{name}` does not accept {str(first['input'])[:60]!r}",
+        where=source,
+        why=first["msg"],
+        fix=described.description or "" if described else "Run `fovea settings`",
+    )
+
+
+def _refuse_tracing(settings: Settings) -> None:
+    """langchain-core honours these variables and would send conversations to a server."""
+    asked = [
+        name
+        for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2", "LANGSMITH_TRACING_V2")
+        if os.environ.get(name, "").lower() in {"1", "true", "yes"}
+    ]
+    if asked and not settings.allow_tracing:
+        raise ConfigError(
+            f"`{asked[0]}` would send every conversation to a tracing server",
+            where="environment",
+            why="Fovea keeps patient data on this machine",
+            fix=f"Unset `{asked[0]}`, or set `FOVEA_ALLOW_TRACING=true` if you accept that",
+        )

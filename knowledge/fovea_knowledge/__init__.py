@@ -1,0 +1,1 @@
+"""The knowledge base that ships with Fovea: data, no code."""
