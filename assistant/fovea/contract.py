@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from fovea.services import Archive, KnowledgeBase
 
 __all__ = [
-    "Artifact", "Caveat", "Context", "EncoderPlugin", "Finding", "Health", "Interval", "Measurement",
-    "Neighbour", "NoArgs", "NotMeasured", "Passage", "Plugin", "Result", "Source",
+    "Artifact", "Caveat", "Context", "EncoderPlugin", "Finding", "Health", "Interval",
+    "Measurement", "Neighbour", "NoArgs", "NotMeasured", "Passage", "Plugin", "Result", "Source",
 ]  # fmt: skip
 
 State = Literal["present", "absent", "indeterminate", "not_assessable"]
@@ -299,10 +299,10 @@ class Plugin(ABC, Generic[ArgsT]):
     def __init__(self, manifest: Manifest, folder: Path) -> None:
         self.manifest, self.folder = manifest, folder
 
-    def load(self, device: str) -> None:  # noqa: B027 - optional: most plugins have no weights
+    def load(self, device: str) -> None:
         """Read weights, once, before the first run. The host has verified their sha256."""
 
-    def unload(self) -> None:  # noqa: B027 - optional, see load
+    def unload(self) -> None:
         """Free what `load` took. May be called twice."""
 
     def health(self) -> Health:

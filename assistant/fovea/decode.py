@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Any, NoReturn
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -25,7 +26,7 @@ OPHTHALMIC_PHOTOGRAPHY = frozenset({"OP", "XC", "SC", "OT", ""})
 
 
 class Refused(Exception):
-    """This file cannot be used; carries the four parts of the message."""
+    """The file cannot be used; carries the four parts of the message."""
 
     def __init__(self, error: str, what: str, why: str = "", fix: str = "") -> None:
         self.reply = {"ok": False, "error": error, "what": what, "why": why, "fix": fix}
@@ -149,7 +150,7 @@ def read_dicom(content: bytes, max_megapixels: float, min_side: int) -> tuple[An
     if frames > 1:
         notes.append(f"first of {frames} frames used")
     try:
-        array = pixel_array(io.BytesIO(content), index=0)
+        array = pixel_array(io.BytesIO(content), index=0)  # YCbCr comes back as RGB
     except Exception as error:
         raise _damaged("DICOM", error) from error
     photometric = str(dataset.get("PhotometricInterpretation", ""))
@@ -158,12 +159,6 @@ def read_dicom(content: bytes, max_megapixels: float, min_side: int) -> tuple[An
         notes.append("more than 8 bits a channel, reduced to 8")
     if photometric == "MONOCHROME1":
         array = 255 - array
-    elif photometric.startswith("YBR") and array.ndim == 3 and photometric == "YBR_FULL":
-        from pydicom.pixels import convert_color_space
-
-        # pydicom decodes YBR_FULL to RGB by default for index reads of compressed data only
-        if not dataset.file_meta.TransferSyntaxUID.is_compressed:
-            array = convert_color_space(array, "YBR_FULL", "RGB")
     laterality = str(dataset.get("ImageLaterality", "") or dataset.get("Laterality", "") or "")
     spacing = dataset.get("PixelSpacing")
     mm_per_px = None
@@ -210,8 +205,7 @@ def main(source: str, out: str, max_megapixels: float, min_side: int) -> dict[st
     """Decode `source` into `out`; the reply says what was found or refused."""
     import numpy as np
 
-    with open(source, "rb") as stream:
-        content = stream.read()
+    content = Path(source).read_bytes()
     if not content:
         raise Refused("UnreadableImage", "The file is empty", "It has 0 bytes", "Copy it again")
     reader = read_dicom if content[128:132] == b"DICM" else read_raster

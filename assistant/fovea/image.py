@@ -77,15 +77,21 @@ class Frame:
     original_width: int
     original_height: int
 
+    @property
+    def _corner(self) -> NDArray[np.float64]:
+        return np.array([self.left, self.top])
+
     def to_original(self, points_xy: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Points (N, 2) or (2,) of the view, in original pixels."""
         points = np.asarray(points_xy, dtype=np.float64)
-        return (points + 0.5) * self.step + np.array([self.left, self.top]) - 0.5
+        original: NDArray[np.float64] = (points + 0.5) * self.step + self._corner - 0.5
+        return original
 
     def to_view(self, points_xy: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Points (N, 2) or (2,) of the original, in view pixels."""
         points = np.asarray(points_xy, dtype=np.float64)
-        return (points + 0.5 - np.array([self.left, self.top])) / self.step - 0.5
+        view: NDArray[np.float64] = (points + 0.5 - self._corner) / self.step - 0.5
+        return view
 
     def map_to_original(self, values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """A float map (height, width) of the view, linearly resampled to the original size."""
@@ -328,7 +334,7 @@ def _foreground(small: NDArray[np.float32]) -> Mask:
     contours, _ = cv2.findContours(
         largest.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
-    # The field of a fundus camera is convex: the hull takes in dark vessels and shadows at its edge.
+    # The field of a camera is convex: the hull takes in dark vessels and shadows at its edge.
     hull = cv2.convexHull(np.concatenate(contours))
     filled = np.zeros((height, width), np.uint8)
     cv2.fillConvexPoly(filled, hull, 1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from fovea.image import Eye
+
+if TYPE_CHECKING:
+    from fovea.contract import Passage
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,10 @@ class Case:
 
     Attributes:
         case_id: Pseudonym, safe to show.
+        patient: Pseudonym of the patient, or None when unknown.
         distance: Cosine distance, 0 to 2.
-        features: Named image features that both the query and the case have.
+        vector: The stored unit vector (D,) float32, to say in what the two are
+            alike. It stays inside the plugin: vectors are never shown.
     """
 
     case_id: str
@@ -26,6 +31,7 @@ class Case:
     eye: Eye | None
     patient: str | None
     distance: float
+    vector: np.ndarray[Any, np.dtype[np.float32]] = field(repr=False, compare=False)
 
 
 class Archive(Protocol):
@@ -48,8 +54,27 @@ class Archive(Protocol):
         """Sorted cosine distances of random pairs, to judge what near means."""
 
 
+@dataclass(frozen=True)
+class Hit:
+    """One entry of the knowledge base that fits a query.
+
+    Attributes:
+        entry_id: Id, cited as `[K:entry_id]`.
+        title: Name of the entry.
+        passages: Its statements, word for word, the definition first.
+        score: 0 to 1; 0.8 and more: an id, name or synonym was recognised.
+        why: What matched, in words.
+    """
+
+    entry_id: str
+    title: str
+    passages: tuple[Passage, ...]
+    score: float
+    why: str
+
+
 class KnowledgeBase(Protocol):
     """The knowledge base, as a plugin sees it."""
 
-    def search(self, query: str, limit: int) -> list[Any]:
+    def search(self, query: str, limit: int) -> list[Hit]:
         """Entries for a free-text query, exact ids and synonyms first."""

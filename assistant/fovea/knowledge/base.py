@@ -1,0 +1,202 @@
+"""The loaded knowledge base."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from fovea import contract
+from fovea.errors import KnowledgeError
+from fovea.knowledge.models import Entry, Range, RangePoint, Reference
+from fovea.knowledge.search import Index
+from fovea.services import Hit
+
+Z_95 = 1.959964
+
+
+@dataclass(frozen=True)
+class RangeComparison:
+    """Where a value lies against the reference values of its own method.
+
+    Attributes:
+        position: None when it cannot be said; `reason` then says why.
+        low, high: Bounds used; None where the source gives none.
+    """
+
+    position: Literal["within", "above", "below"] | None
+    reason: str
+    low: float | None = None
+    high: float | None = None
+
+
+class Knowledge:
+    """Entries and their sources; immutable, safe to share between sessions.
+
+    Example:
+        >>> knowledge = load()
+        >>> knowledge.search("haemorrhages", 1)[0].entry_id
+        'haem_deep'
+    """
+
+    def __init__(
+        self,
+        entries: Mapping[str, Entry],
+        references: Mapping[str, Reference],
+        *,
+        files: Mapping[str, str],
+        version: str,
+    ) -> None:
+        self.entries = MappingProxyType(dict(entries))
+        self.references = MappingProxyType(dict(references))
+        self.version = version
+        self._files = dict(files)
+        self._index = Index(self.entries)
+        self._by_output = {name: e for e in entries.values() for name in e.outputs}
+
+    def get(self, identifier: str) -> Entry:
+        """The entry of that id.
+
+        Raises:
+            KnowledgeError: no such entry; names the nearest id.
+        """
+        entry = self.entries.get(identifier)
+        if entry is None:
+            near = self.search(identifier.replace("_", " "), 1)
+            hint = f"Did you mean `{near[0].entry_id}`?" if near else "Search for it first"
+            raise KnowledgeError(f"There is no entry `{identifier[:60]}`", fix=hint)
+        return entry
+
+    def about_output(self, name: str) -> Entry | None:
+        """The entry about a plugin output: by `outputs`, else the entry of that id."""
+        return self._by_output.get(name) or self.entries.get(name)
+
+    def search(self, query: str, limit: int = 5) -> list[Hit]:
+        """Entries for a free query, best first; empty when nothing fits.
+
+        Exact ids come first, then names and synonyms (case, hyphens, plurals,
+        British or American spelling, simple typing errors), then BM25 over the text.
+        """
+        return [
+            Hit(entry_id, self.entries[entry_id].name.en, self.passages(entry_id), score, why)
+            for entry_id, score, why in self._index.search(query, limit)
+        ]
+
+    def passages(self, identifier: str) -> tuple[contract.Passage, ...]:
+        """Every statement of an entry, word for word, with its sources."""
+        entry = self.get(identifier)
+        return tuple(
+            contract.Passage(
+                entry_id=entry.id,
+                title=f"{entry.name.en}: {topic}",
+                text=text,
+                sources=tuple(
+                    contract.Source(key=key, citation=self.citation(key)) for key in keys
+                ),
+                review=entry.review.status,
+            )
+            for topic, text, keys in entry.statements()
+        )
+
+    def citation(self, key: str) -> str:
+        """The full citation of a source, with its DOI or address."""
+        reference = self.references[key]
+        address = f"https://doi.org/{reference.doi}" if reference.doi else reference.url
+        return f"{reference.citation} {address}" if address else reference.citation
+
+    def check(self, output_names: Collection[str]) -> list[str]:
+        """What does not fit between the knowledge base and the plugins' outputs.
+
+        Args:
+            output_names: Every measurement and finding that an installed plugin declares.
+
+        Returns:
+            One line per gap, none when all is well.
+        """
+        gaps = []
+        claimed: dict[str, str] = {}
+        for entry in self.entries.values():
+            where = self._files[entry.id]
+            for name in entry.outputs:
+                if name in claimed:
+                    gaps.append(f"{where}: output `{name}` also belongs to `{claimed[name]}`")
+                claimed[name] = entry.id
+                if name not in output_names:
+                    gaps.append(f"{where}: no installed plugin gives `{name}`")
+            gaps += [
+                f"{where}: the range for `{part.output}` is not about one of its outputs"
+                for part in entry.ranges
+                if part.output not in entry.outputs
+            ]
+        gaps += [
+            f"output `{name}`: no entry of the knowledge base is about it"
+            for name in sorted(output_names)
+            if self.about_output(name) is None
+        ]
+        used = {source.key for entry in self.entries.values() for source in entry.sources}
+        gaps += [f"references.yaml: `{k}` is never cited" for k in self.references if k not in used]
+        return gaps
+
+    def compare_to_range(
+        self,
+        biomarker_id: str,
+        value: float,
+        *,
+        output: str,
+        method: str,
+        disc_diameter_mm: float | None = None,
+    ) -> RangeComparison:
+        """Where `value` lies in the reference range of the same measuring method.
+
+        Reference values of one method are never applied to another: published
+        methods differ by more than two standard deviations.
+
+        Args:
+            biomarker_id: Entry of kind `biomarker`.
+            value: In the unit of the range.
+            output: Measurement name.
+            method: The measurement's method, compared word for word.
+            disc_diameter_mm: Vertical disc diameter in mm, for ranges that depend on it.
+        """
+        ranges = [part for part in self.get(biomarker_id).ranges if part.output == output]
+        if not ranges:
+            return RangeComparison(None, "The knowledge base holds no reference values for it")
+        same = [part for part in ranges if _plain(part.method) == _plain(method)]
+        if not same:
+            return RangeComparison(
+                None, "The reference values were made by another method, and methods do not agree"
+            )
+        bounds = _bounds(same[0], disc_diameter_mm)
+        if isinstance(bounds, str):
+            return RangeComparison(None, bounds)
+        low, high = bounds
+        position: Literal["within", "above", "below"] = "within"
+        if value > high:
+            position = "above"
+        elif low is not None and value < low:
+            position = "below"
+        return RangeComparison(position, same[0].population, low, high)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(".")
+
+
+def _bounds(part: Range, disc_diameter_mm: float | None) -> tuple[float | None, float] | str:
+    if part.mean is not None and part.sd is not None:
+        return part.mean - Z_95 * part.sd, part.mean + Z_95 * part.sd
+    if disc_diameter_mm is None:
+        return "The limit depends on the disc diameter in millimetres, which is not known"
+    points = part.by_disc_diameter
+    for left, right in zip(points, points[1:], strict=False):
+        if left.disc_diameter_mm <= disc_diameter_mm <= right.disc_diameter_mm:
+            return None, _between(left, right, disc_diameter_mm)
+    return "The disc diameter lies outside the sizes that the source covers"
+
+
+def _between(left: RangePoint, right: RangePoint, disc_diameter_mm: float) -> float:
+    share = (disc_diameter_mm - left.disc_diameter_mm) / (
+        right.disc_diameter_mm - left.disc_diameter_mm
+    )
+    return left.high + share * (right.high - left.high)

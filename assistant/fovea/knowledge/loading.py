@@ -1,0 +1,191 @@
+"""Reads the YAML of a knowledge base, safely, with file and line in every error."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from fovea.errors import KnowledgeError
+from fovea.knowledge.base import Knowledge
+from fovea.knowledge.models import Entry, Reference
+
+MAX_FILE_BYTES = 256_000
+MAX_FILES = 2_000
+REFERENCES = "references.yaml"
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def load(folder: Path | None = None) -> Knowledge:
+    """The knowledge base in a folder; the shipped one when omitted.
+
+    A `Knowledge` never changes, so one process shares it; a folder whose files
+    changed is read again.
+
+    Raises:
+        KnowledgeError: naming file, line and field.
+    """
+    folder = _shipped() if folder is None else folder
+    if not folder.is_dir():
+        raise KnowledgeError(
+            "The knowledge base folder does not exist",
+            where=folder.name,
+            fix="Set `knowledge_dir` to a folder with `references.yaml`",
+        )
+    files = sorted(path for path in folder.rglob("*.yaml") if path.is_file())
+    if len(files) > MAX_FILES:
+        raise KnowledgeError(f"More than {MAX_FILES} files", where=folder.name)
+    stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+    return _load(folder.absolute(), stamps)
+
+
+def _shipped() -> Path:
+    spec = importlib.util.find_spec("fovea_knowledge")
+    if spec is None or not spec.submodule_search_locations:
+        raise KnowledgeError(
+            "The shipped knowledge base is not installed", fix="Install Fovea again"
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> Knowledge:
+    digest = hashlib.sha256()
+    references: dict[str, Reference] = {}
+    entries: dict[str, Entry] = {}
+    documents: dict[str, _Document] = {}
+    for path in (Path(name) for name, _, _ in stamps):
+        document = _Document.read(path, path.relative_to(folder).as_posix())
+        digest.update(f"{document.name}\n{document.text}\n".encode())
+        if document.name == REFERENCES:
+            references = {
+                str(key): document.validate(Reference, value, (key,))
+                for key, value in document.mapping().items()
+            }
+            continue
+        entry = document.validate(Entry, document.content, ())
+        if entry.id != path.stem:
+            raise document.error(f"The id `{entry.id}` is not the file name", ("id",))
+        if entry.id in entries:
+            raise document.error(f"The id `{entry.id}` is used twice", ("id",))
+        entries[entry.id], documents[entry.id] = entry, document
+    if not references:
+        raise KnowledgeError("The file with the sources is missing", where=f"{REFERENCES}:1")
+    for identifier, entry in entries.items():
+        _check_links(entry, documents[identifier], entries, references)
+    return Knowledge(
+        entries, references, files={i: d.name for i, d in documents.items()},
+        version=digest.hexdigest()[:12],
+    )  # fmt: skip
+
+
+def _check_links(
+    entry: Entry, document: _Document, entries: Mapping[str, Entry], refs: Mapping[str, Reference]
+) -> None:
+    for number, source in enumerate(entry.sources):
+        if source.key not in refs:
+            raise document.error(
+                f"The source `{source.key}` is not in `{REFERENCES}`", ("sources", number, "key")
+            )
+    for field, other in entry.refs():
+        if other not in entries:
+            raise document.error(f"`{field}` points to `{other}`, which no file defines", (field,))
+    if entry.criteria and entries[entry.criteria.scale].kind != "scale":
+        raise document.error(f"`{entry.criteria.scale}` is not a scale", ("criteria", "scale"))
+
+
+class _Document:
+    """One parsed YAML file that knows the line of each field."""
+
+    def __init__(self, name: str, text: str, root: yaml.Node | None, content: object) -> None:
+        self.name, self.text, self.root, self.content = name, text, root, content
+
+    @classmethod
+    def read(cls, path: Path, name: str) -> _Document:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise KnowledgeError(f"The file is larger than {MAX_FILE_BYTES} bytes", where=name)
+        try:
+            text = path.read_text(encoding="utf-8")
+            # Anchors serve only to share or to bomb: three lines can expand to gigabytes.
+            for token in yaml.scan(text, Loader=yaml.SafeLoader):
+                if isinstance(token, yaml.AliasToken | yaml.AnchorToken):
+                    raise KnowledgeError(
+                        "Anchors and aliases are not allowed",
+                        where=f"{name}:{token.start_mark.line + 1}",
+                        fix="Write the value out",
+                    )
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            document = cls(name, text, root, yaml.safe_load(text))
+        except UnicodeDecodeError as error:
+            raise KnowledgeError("The file is not UTF-8 text", where=f"{name}:1") from error
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise KnowledgeError(
+                "The YAML is malformed", where=f"{name}:{line}", why=error.problem or ""
+            ) from error
+        except (yaml.YAMLError, ValueError) as error:
+            raise KnowledgeError(
+                "The YAML is malformed", where=f"{name}:1", why=str(error).split("\n")[0]
+            ) from error
+        except RecursionError as error:
+            raise KnowledgeError("The YAML is nested too deeply", where=f"{name}:1") from error
+        document._refuse_doubled_keys(root)
+        return document
+
+    def mapping(self) -> dict[Any, Any]:
+        if not isinstance(self.content, dict):
+            raise self.error("The file is not a mapping of fields", ())
+        return self.content
+
+    def validate(self, model: type[ModelT], value: object, path: Sequence[object]) -> ModelT:
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = (*path, *first["loc"])
+            field = ".".join(str(part) for part in where) or "(top level)"
+            message = first["msg"].removeprefix("Value error, ")
+            raise self.error(f"`{field}`: {message}", where) from error
+
+    def error(self, what: str, path: Sequence[object]) -> KnowledgeError:
+        return KnowledgeError(what, where=f"{self.name}:{self._line(path)}")
+
+    def _line(self, path: Sequence[object]) -> int:
+        """The line of a field, or of the nearest parent that is there."""
+        node, line = self.root, 1
+        for part in path:
+            if isinstance(node, yaml.MappingNode):
+                pair = next((p for p in node.value if p[0].value == str(part)), None)
+                if pair is None:
+                    break
+                line, node = pair[0].start_mark.line + 1, pair[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+                if part >= len(node.value):
+                    break
+                node = node.value[part]
+                line = node.start_mark.line + 1
+            else:
+                break
+        return line
+
+    def _refuse_doubled_keys(self, node: yaml.Node | None) -> None:
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    raise KnowledgeError(
+                        f"The key `{key.value}` occurs twice",
+                        where=f"{self.name}:{key.start_mark.line + 1}",
+                    )
+                seen.add(str(key.value))
+                self._refuse_doubled_keys(value)
+        elif isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                self._refuse_doubled_keys(item)

@@ -1,0 +1,408 @@
+"""Find plugins, judge their health, load them, call them, check what they return.
+
+Finding reads manifests only. A plugin's module is imported when its schema is
+needed, its weights are read at its first call. A plugin that is broken in any
+way is a `Problem` in a list; the others work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import logging
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from fovea.check_result import check_result
+from fovea.contract import Context, Health, Plugin, Result
+from fovea.errors import BadArguments, Cancelled, PluginError, PluginFailed, PluginUnavailable
+from fovea.manifest import Manifest, ManifestError, field_messages, read_manifest
+from fovea.runner import OutOfTime, run_in_thread
+from fovea.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BUILT_IN = (
+    "fovea_plugins.quality",
+    "fovea_plugins.segmenter.vessels",
+    "fovea_plugins.segmenter.optic_disc",
+    "fovea_plugins.biomarkers",
+    "fovea_plugins.retrieval",
+    "fovea_plugins.reference",
+)
+ENTRY_POINT_GROUP = "fovea.plugins"
+LOCAL_PACKAGE = "fovea_local_plugins"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that keeps a plugin from being used."""
+
+    where: str
+    what: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """A checked result and how it came about."""
+
+    result: Result
+    seconds: float
+    started: float
+    weights_sha256: Mapping[str, str]
+
+
+@dataclass
+class Entry:
+    """One plugin that was found, with everything known about it so far."""
+
+    manifest: Manifest
+    folder: Path
+    package: str
+    origin: str
+    plugin: Plugin[Any] | None = None
+    weights_sha256: dict[str, str] = field(default_factory=dict)
+    loaded: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Registry:
+    """The plugins of this installation.
+
+    Example:
+        >>> registry = Registry.discover(Settings())
+        >>> "assess_quality" in registry.names()
+        True
+    """
+
+    def __init__(self, entries: Mapping[str, Entry], problems: tuple[Problem, ...]) -> None:
+        self._entries = dict(entries)
+        self._problems = list(problems)
+
+    @classmethod
+    def discover(cls, settings: Settings) -> Registry:
+        """Every plugin that is built in, installed, or in `settings.plugins_dir`."""
+        entries: dict[str, Entry] = {}
+        problems: list[Problem] = []
+        for entry in _candidates(settings, problems):
+            name = entry.manifest.name
+            if settings.plugins is not None and name not in settings.plugins:
+                continue
+            if name in entries:
+                problems.append(
+                    Problem(
+                        entry.origin,
+                        f"A plugin named `{name}` is already there ({entries[name].origin})",
+                        "Rename or uninstall one of the two",
+                    )
+                )
+                continue
+            entries[name] = entry
+        for name in settings.plugins or ():
+            if name not in entries:
+                problems.append(
+                    Problem("FOVEA_PLUGINS", f"There is no plugin `{name}`", "Check the spelling")
+                )
+        registry = cls(entries, tuple(problems))
+        for name in registry.names():
+            health = registry.health(name)
+            if not health.ok:
+                registry._problems.append(Problem(f"`{name}`", health.reason, health.fix))
+        return registry
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What keeps plugins from being used, found so far."""
+        return tuple(self._problems)
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all plugins found, healthy or not, in order of discovery."""
+        return tuple(self._entries)
+
+    def entry(self, name: str) -> Entry:
+        """The entry of that name.
+
+        Raises:
+            PluginUnavailable: naming the nearest plugin there is.
+        """
+        if name not in self._entries:
+            import difflib
+
+            near = difflib.get_close_matches(name, self._entries, n=1)
+            raise PluginUnavailable(
+                name,
+                "There is no such plugin",
+                fix=f"Did you mean `{near[0]}`?" if near else "Run `fovea plugins list`",
+            )
+        return self._entries[name]
+
+    def manifest(self, name: str) -> Manifest:
+        """The manifest of a plugin."""
+        return self.entry(name).manifest
+
+    def provider(self, output: str) -> str | None:
+        """The first plugin that declares this output, or None."""
+        return next((n for n, e in self._entries.items() if e.manifest.output(output)), None)
+
+    def health(self, name: str) -> Health:
+        """Whether a plugin could run: requirements and weight files, no model is run."""
+        entry = self.entry(name)
+        for module in entry.manifest.requires:
+            if importlib.util.find_spec(module.partition(".")[0]) is None:
+                return Health(
+                    ok=False,
+                    reason=f"The Python package `{module}` is not installed",
+                    fix=f"Run `pip install {module}`",
+                )
+        for weights in entry.manifest.weights:
+            path = entry.folder / weights.file
+            if not path.is_file() or path.stat().st_size != weights.bytes:
+                state = "has the wrong size" if path.is_file() else "is missing"
+                return Health(
+                    ok=False,
+                    reason=f"The weight file `{weights.file}` {state}",
+                    fix="Reinstall the package, or put the file back from its release",
+                )
+        return Health(ok=True)
+
+    def instance(self, name: str) -> Plugin[Any]:
+        """The plugin object, its module imported, its weights not yet read.
+
+        Raises:
+            PluginUnavailable: the module cannot be imported or has no such class.
+        """
+        entry = self.entry(name)
+        with entry.lock:
+            if entry.plugin is None:
+                entry.plugin = _create(entry)
+            return entry.plugin
+
+    def schema(self, name: str) -> dict[str, Any]:
+        """JSON schema of the plugin's own arguments (the host adds the image)."""
+        return self.instance(name).Args.model_json_schema()
+
+    def healthy_names(self) -> tuple[str, ...]:
+        """Plugins that can be offered now; an import failure becomes a `Problem`."""
+        healthy = []
+        for name in self._entries:
+            if not self.health(name).ok:
+                continue
+            try:
+                self.instance(name)
+            except PluginUnavailable as error:
+                problem = Problem(f"`{name}`", f"{error.what}. {error.why}", error.fix)
+                if problem not in self._problems:
+                    self._problems.append(problem)
+                continue
+            healthy.append(name)
+        return tuple(healthy)
+
+    def call(
+        self,
+        name: str,
+        context: Context,
+        arguments: Mapping[str, Any],
+        *,
+        timeout_s: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> Generator[str, None, CallRecord]:
+        """Run a plugin; yields its progress texts and returns the checked result.
+
+        Raises:
+            PluginUnavailable, BadArguments, NotApplicable: as the plugin says.
+            ContractViolation: the result does not fit the manifest.
+            PluginFailed: it crashed or ran out of time; the log has the details.
+            Cancelled: `stop` was set.
+        """
+        entry = self.entry(name)
+        health = self.health(name)
+        if not health.ok:
+            raise PluginUnavailable(name, health.reason, fix=health.fix)
+        plugin = self.instance(name)
+        args = _validated(name, plugin.Args, arguments)
+
+        def work(report: Any, is_cancelled: Any) -> Result:
+            self._load(entry, plugin)
+            run_context = replace(context, report_progress=report, is_cancelled=is_cancelled)
+            result = plugin.run(run_context, args)
+            check_result(entry.manifest, result, run_context)
+            return result
+
+        limit = timeout_s or entry.manifest.timeout_s
+        started, clock = time.time(), time.perf_counter()
+        try:
+            result = yield from run_in_thread(work, timeout_s=limit, stop=stop or threading.Event())
+        except (PluginError, Cancelled):
+            raise
+        except OutOfTime as error:
+            entry.plugin, entry.loaded = None, False  # its thread may still hold the old object
+            raise PluginFailed(
+                name,
+                f"It did not finish within {limit:g} seconds and was stopped",
+                fix="Ask again, or raise `FOVEA_PLUGIN_TIMEOUT_S`",
+            ) from error
+        except Exception as error:
+            log_id = uuid.uuid4().hex[:8]
+            log.exception("plugin %s failed, log id %s", name, log_id)
+            raise PluginFailed(
+                name,
+                "It failed with an internal error",
+                why=f"The details are in the log under id {log_id}",
+                fix="The other tools still work; report the log entry to the plugin's author",
+            ) from error
+        seconds = time.perf_counter() - clock
+        return CallRecord(result, seconds, started, dict(entry.weights_sha256))
+
+    def load(self, name: str) -> Plugin[Any]:
+        """The plugin with its weights verified and read, ready for direct use."""
+        plugin = self.instance(name)
+        self._load(self.entry(name), plugin)
+        return plugin
+
+    def unload(self, name: str) -> None:
+        """Free what the plugin took; the next call loads it again."""
+        entry = self.entry(name)
+        with entry.lock:
+            if entry.plugin is not None:
+                entry.plugin.unload()
+            entry.loaded = False
+
+    def _load(self, entry: Entry, plugin: Plugin[Any]) -> None:
+        with entry.lock:
+            if entry.loaded and entry.plugin is plugin:
+                return
+            entry.weights_sha256 = verify_weights(entry)
+            plugin.load("cpu" if entry.manifest.device == "cpu" else _best_device())
+            entry.loaded = True
+
+
+def verify_weights(entry: Entry) -> dict[str, str]:
+    """Digest of every weight file, equal to what the manifest pins.
+
+    Raises:
+        PluginUnavailable: a file is missing or was altered; there is no fallback.
+    """
+    digests = {}
+    for weights in entry.manifest.weights:
+        path = entry.folder / weights.file
+        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+        if found != weights.sha256:
+            raise PluginUnavailable(
+                entry.manifest.name,
+                f"The weight file `{weights.file}` is not the one this version was released with",
+                why=f"Expected sha256 {weights.sha256[:12]}…, found {found[:12]}",
+                fix="Reinstall the package, or put the file back from its release",
+            )
+        digests[weights.file] = found
+    return digests
+
+
+def _best_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _validated(name: str, model: type[BaseModel], arguments: Mapping[str, Any]) -> BaseModel:
+    try:
+        return model.model_validate(dict(arguments))
+    except ValidationError as error:
+        raise BadArguments(
+            name, "The arguments do not fit", why=field_messages(error), fix="Correct these fields"
+        ) from error
+
+
+def _candidates(settings: Settings, problems: list[Problem]) -> Generator[Entry, None, None]:
+    places: list[tuple[str, Path | None, str]] = [
+        (package, _package_folder(package), "built in") for package in BUILT_IN
+    ]
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        origin = f"package `{point.dist.name}`" if point.dist else f"entry point `{point.name}`"
+        places.append((point.value, _package_folder(point.value), origin))
+    if settings.plugins_dir is not None:
+        if settings.plugins_dir.is_dir():
+            folders = sorted(p for p in settings.plugins_dir.iterdir() if p.is_dir())
+            places += [
+                (f"{LOCAL_PACKAGE}.{f.name}", f, f"folder `{f.name}`")
+                for f in folders
+                if not f.name.startswith((".", "_"))
+            ]
+        else:
+            problems.append(
+                Problem("plugins_dir", "The plugin folder does not exist", "Correct the setting")
+            )
+    for package, folder, origin in places:
+        where = f"`{package}` ({origin})"
+        if folder is None:
+            problems.append(Problem(where, "The package is not installed", "Install it again"))
+            continue
+        try:
+            manifest = read_manifest(folder / "plugin.toml")
+        except ManifestError as error:
+            problems.append(Problem(where, str(error), "Run `fovea plugins check` on it"))
+            continue
+        yield Entry(manifest, folder, package, origin)
+
+
+def _package_folder(dotted: str) -> Path | None:
+    """Folder of a package, found without executing any of its code.
+
+    `find_spec` of a dotted name would import the parents, so only the top level
+    is looked up and the rest is followed on disk.
+    """
+    top, *rest = dotted.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        folder = Path(location).joinpath(*rest)
+        if folder.is_dir():
+            return folder
+    return None
+
+
+def _create(entry: Entry) -> Plugin[Any]:
+    module_name, _, class_name = entry.manifest.entry.partition(":")
+    try:
+        if entry.package.startswith(LOCAL_PACKAGE):
+            _import_folder(entry.package, entry.folder)
+        module = importlib.import_module(f"{entry.package}.{module_name}")
+        made = getattr(module, class_name)(entry.manifest, entry.folder)
+    except Exception as error:
+        log.exception("plugin %s cannot be imported", entry.manifest.name)
+        raise PluginUnavailable(
+            entry.manifest.name,
+            f"Its code cannot be imported ({type(error).__name__})",
+            why=str(error).split("\n")[0][:160],
+            fix="Run `fovea plugins check` on it",
+        ) from error
+    if not isinstance(made, Plugin):
+        raise PluginUnavailable(
+            entry.manifest.name,
+            f"`{class_name}` is not a Plugin",
+            fix="Derive it from `fovea.contract.Plugin`",
+        )
+    return made
+
+
+def _import_folder(package: str, folder: Path) -> None:
+    """Make a bare folder importable under a package name of our own."""
+    import types
+
+    for name, location in ((LOCAL_PACKAGE, folder.parent), (package, folder)):
+        if name not in sys.modules:
+            module = types.ModuleType(name)
+            module.__path__ = [str(location)]
+            sys.modules[name] = module

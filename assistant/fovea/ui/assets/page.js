@@ -1,0 +1,33 @@
+// Runs once when the page is loaded: where citations lead.
+() => {
+  const open = (tab) => document.querySelector(`#${tab}-button`)?.click();
+  const show = (citation, tries = 20) => {
+    const card = document.getElementById(citation);
+    if (!card) { if (tries) setTimeout(show, 50, citation, tries - 1); return; }
+    card.closest("details")?.setAttribute("open", "");
+    document.querySelectorAll(".is-cited").forEach((other) => other.classList.remove("is-cited"));
+    card.classList.add("is-cited");
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    card.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
+    card.focus({ preventScroll: true });
+  };
+  const layers = (evidence, only) =>
+    document.dispatchEvent(new CustomEvent("fovea:layers", { detail: { evidence, only } }));
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href*="#cite-"], a[href*="#layers-"]');
+    if (!link) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const [, kind, id] = link.getAttribute("href").match(/#(cite|layers)-([A-Za-z0-9_-]+)$/) ?? [];
+    if (kind === "layers") {
+      open("fovea-image");
+      layers(id, true);
+      setTimeout(() => document.querySelector(".fv-stage")?.scrollIntoView({ block: "nearest" }), 60);
+    } else if (kind === "cite") {
+      open("fovea-evidence");
+      layers(id, false);
+      setTimeout(show, 60, `cite-${id}`);
+    }
+  }, true);
+}

@@ -1,0 +1,242 @@
+"""Run tools for one session: gate, prerequisites, reuse, evidence.
+
+The only place that knows in which order plugins run. The agent, the command
+line and the report all go through `Workbench.run`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fovea.contract import Context, Result
+from fovea.errors import BadArguments, FoveaError, NotApplicable, PluginError
+from fovea.events import Called, CallProgress, CallStarted, Event, Refused
+from fovea.evidence import Evidence, Provenance, call_key
+from fovea.manifest import Manifest
+from fovea.registry import CallRecord, Registry
+from fovea.services import Archive, KnowledgeBase
+from fovea.session import Session
+
+GATE = "assess_quality"
+SEED = 0
+
+Run = Generator[Event, None, Evidence]
+
+
+@dataclass
+class Workbench:
+    """Tools, applied to the photographs of one session."""
+
+    session: Session
+    registry: Registry
+    knowledge: KnowledgeBase
+    archive: Archive
+    _calls: int = field(default=0, init=False)
+
+    def run(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        images: tuple[str, ...] = (),
+        *,
+        parent: str | None = None,
+    ) -> Run:
+        """Run one tool; yields events and returns its evidence.
+
+        Quality is assessed first, missing prerequisites are run, and a call that was
+        made before is answered from its evidence.
+
+        Raises:
+            PluginError: after a `Refused` event with the same message.
+        """
+        manifest = self.registry.manifest(tool)
+        key = call_key(tool, arguments, images)
+        self._calls += 1
+        call_id = f"c{self._calls}"
+        yield CallStarted(
+            call_id=call_id, tool=tool, title=manifest.title,
+            arguments=dict(arguments), images=images, parent=parent,
+        )  # fmt: skip
+        clock = time.perf_counter()
+        known = self.session.find_evidence(key)
+        if known is not None:
+            yield Called(call_id=call_id, evidence=known, seconds=0.0, reused=True)
+            return known
+        try:
+            if key in self.session.refused and manifest.deterministic:
+                raise NotApplicable(tool, self.session.refused[key], where="as before")
+            evidence = yield from self._run_now(manifest, arguments, images, call_id)
+        except FoveaError as error:
+            if isinstance(error, NotApplicable):
+                self.session.refused.setdefault(key, error.what)
+            yield Refused(
+                call_id=call_id, tool=tool, error=error.code, reason=str(error),
+                seconds=time.perf_counter() - clock,
+            )  # fmt: skip
+            raise
+        seconds = time.perf_counter() - clock
+        yield Called(call_id=call_id, evidence=evidence, seconds=seconds, reused=False)
+        return evidence
+
+    def _run_now(
+        self,
+        manifest: Manifest,
+        arguments: Mapping[str, Any],
+        images: tuple[str, ...],
+        call_id: str,
+    ) -> Run:
+        if len(images) != manifest.inputs.images:
+            raise BadArguments(
+                manifest.name,
+                f"It needs {manifest.inputs.images} image(s) and was given {len(images)}",
+                fix="Name the image handles of this session",
+            )
+        photographs = tuple(self.session.photograph(handle) for handle in images)
+        for photograph in photographs:
+            if photograph.width < manifest.inputs.min_width_px:
+                raise NotApplicable(
+                    manifest.name,
+                    f"{photograph.handle} is {photograph.width} pixels wide",
+                    why=f"At least {manifest.inputs.min_width_px} are needed",
+                    fix="Use the original photograph",
+                )
+        earlier = []
+        for handle in images:
+            earlier.append((yield from self._prepare(manifest, handle, call_id)))
+        context = Context(
+            images=photographs,
+            work_dir=self.session.work_dir(),
+            earlier={name: e.result for name, e in earlier[0].items()} if earlier else {},
+            earlier_second=(
+                {name: e.result for name, e in earlier[1].items()} if len(earlier) > 1 else {}
+            ),
+            knowledge=self.knowledge if "knowledge" in manifest.inputs.services else None,
+            archive=self.archive if "archive" in manifest.inputs.services else None,
+        )
+        if manifest.inputs.needs_scale and context.scale is None:
+            raise NotApplicable(
+                manifest.name,
+                "The pixel scale of the image is unknown",
+                why="It is not in the file, and disc and fovea were not both found",
+                fix="Use a DICOM file with pixel spacing, or a macula-centred photograph",
+            )
+        calling = self.registry.call(
+            manifest.name, context, arguments,
+            timeout_s=self.session.settings.plugin_timeout_s, stop=self.session.stop,
+        )  # fmt: skip
+        record = yield from _as_progress(calling, call_id)
+        used = sorted({e.id for found in earlier for e in found.values()}, key=lambda i: int(i[1:]))
+        return self._keep(manifest, arguments, images, record, tuple(used))
+
+    def _prepare(
+        self, manifest: Manifest, handle: str, call_id: str
+    ) -> Generator[Event, None, dict[str, Evidence]]:
+        """Evidence by output name: quality gate first, then what the plugin needs and uses."""
+        found: dict[str, Evidence] = {}
+        if manifest.name != GATE and GATE in self.registry.names():
+            quality = yield from self.run(GATE, {}, (handle,), parent=call_id)
+            found.update(_outputs(self.registry.manifest(GATE), quality))
+            if manifest.inputs.modality == "fundus_photograph":
+                _gate(manifest, handle, quality.result)
+        for name in (*manifest.inputs.needs, *manifest.inputs.uses):
+            if name in found:
+                continue
+            provider = self.registry.provider(name)
+            try:
+                if provider is None or provider == manifest.name:
+                    raise NotApplicable(manifest.name, f"No installed plugin gives `{name}`")
+                evidence = yield from self.run(provider, {}, (handle,), parent=call_id)
+            except PluginError as error:
+                if name in manifest.inputs.needs:
+                    raise NotApplicable(
+                        manifest.name, f"It needs `{name}`, which could not be had", why=str(error)
+                    ) from error
+                continue
+            found.update(_outputs(self.registry.manifest(provider), evidence))
+        return found
+
+    def _keep(
+        self,
+        manifest: Manifest,
+        arguments: Mapping[str, Any],
+        images: tuple[str, ...],
+        record: CallRecord,
+        used: tuple[str, ...],
+    ) -> Evidence:
+        records = [self.session.images[handle] for handle in images]
+        evidence = Evidence(
+            id=self.session.next_evidence_id(),
+            tool=manifest.name,
+            images=images,
+            result=record.result,
+            provenance=Provenance(
+                plugin=manifest.name,
+                plugin_version=manifest.version,
+                weights_sha256=record.weights_sha256,
+                image_sha256=tuple(r.sha256 for r in records),
+                arguments=dict(arguments),
+                preprocessing=tuple(note for r in records for note in r.notes),
+                used=used,
+                seed=SEED,
+                started=datetime.datetime.fromtimestamp(record.started, datetime.UTC).isoformat(
+                    timespec="seconds"
+                ),
+                seconds=round(record.seconds, 4),
+                libraries=_libraries(),
+            ),
+        )
+        self.session.evidence[evidence.id] = evidence
+        return evidence
+
+
+def _gate(manifest: Manifest, handle: str, quality: Result) -> None:
+    """Refuse what the quality gate forbids this plugin to claim."""
+    fundus = quality.finding("fundus_photograph")
+    if fundus is not None and fundus.state != "present":
+        raise NotApplicable(
+            manifest.name,
+            f"{handle} does not look like a retinal photograph",
+            why=fundus.detail,
+            fix="Give a colour or red-free fundus photograph",
+        )
+    for structure in manifest.inputs.needs_gradable:
+        finding = quality.finding(f"gradable_{structure}")
+        if finding is not None and finding.state != "present":
+            raise NotApplicable(
+                manifest.name,
+                f"The {structure} of {handle} cannot be assessed",
+                why=finding.detail,
+                fix="Retake the photograph",
+            )
+
+
+def _outputs(manifest: Manifest, evidence: Evidence) -> dict[str, Evidence]:
+    return {output.name: evidence for output in manifest.outputs}
+
+
+def _as_progress(
+    calling: Generator[str, None, CallRecord], call_id: str
+) -> Generator[Event, None, CallRecord]:
+    while True:
+        try:
+            text = next(calling)
+        except StopIteration as stopped:
+            record: CallRecord = stopped.value
+            return record
+        yield CallProgress(call_id=call_id, text=text)
+
+
+def _libraries() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("fovea-assistant", "numpy", "opencv-python-headless", "scikit-image", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Quality gate: modality, sharpness, illumination, disc, fovea, eye and field."""

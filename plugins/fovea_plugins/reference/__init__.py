@@ -1,0 +1,1 @@
+"""Answers questions about terms from the knowledge base."""

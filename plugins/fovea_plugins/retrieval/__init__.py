@@ -1,0 +1,1 @@
+"""Similar cases from the archive."""

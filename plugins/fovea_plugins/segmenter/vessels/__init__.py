@@ -1,0 +1,1 @@
+"""Blood vessels of the retina."""
