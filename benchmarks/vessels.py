@@ -1,4 +1,4 @@
-"""Agreement of `segment_vessels` with manual outlines: `python benchmarks/vessels.py DATA [SET...]`.
+"""Agreement of `segment_vessels` with observers: `python benchmarks/vessels.py DATA [SET...]`.
 
 DATA holds DRIVE, CHASE_DB1 and HRF as described in the model card. Prints, per set,
 Dice, sensitivity and specificity of the mask and AUC of the score, inside the field

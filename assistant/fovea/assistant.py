@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -169,6 +169,20 @@ class Assistant:
                 refused[tool] = str(error)
         return Analysis(session, dict(session.evidence), refused)
 
+    def call(self, tool: str, image: Path | str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The JSON of one tool's evidence on one photograph, without a conversation.
+
+        Raises:
+            ImageError: the file cannot be used.
+            PluginError: the tool cannot answer.
+        """
+        session = self.store.create()
+        try:
+            self._add(session, [image], [])
+            return _drain(self.workbench(session).run(tool, arguments, ("img1",))).as_json()
+        finally:
+            self.store.delete(session.id)
+
     def report(
         self, images: Sequence[Path | str], out: Path, *, eyes: Sequence[Eye | None] = ()
     ) -> Path:
@@ -234,6 +248,11 @@ def _arguments(started: CallStarted) -> dict[str, Any]:
     return {**started.arguments, **images}
 
 
-def _drain(running: Iterator[Event]) -> None:
-    for _ in running:
-        pass
+def _drain(running: Generator[Event, None, Evidence]) -> Evidence:
+    """Run a tool to its end without showing its events."""
+    while True:
+        try:
+            next(running)
+        except StopIteration as ended:
+            evidence: Evidence = ended.value
+            return evidence

@@ -102,8 +102,8 @@ class Manifest(_Frozen):
         min_length=2, description="Questions that should reach this plugin."
     )
     entry: str = Field(
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description="`module:Class`, imported at the first call.",
+        pattern=r"^[A-Za-z_]\w*:[A-Za-z_]\w*$",
+        description="`module:Class` inside the plugin folder, imported when first needed.",
     )
     inputs: Inputs = Field(Inputs(), description="What the plugin needs.")
     outputs: tuple[Output, ...] = Field((), description="Everything the plugin may return.")

@@ -62,9 +62,11 @@ class EncoderIndex:
         import faiss
 
         banned = self._banned(exclude_sha256, exclude_patient)
-        # The batch must outlive the call: faiss keeps only a pointer to it.
+        # Named, so that they outlive the search: faiss keeps only pointers to them.
         batch = faiss.IDSelectorBatch(banned)
-        allowed = faiss.SearchParameters(sel=faiss.IDSelectorNot(batch))
+        others = faiss.IDSelectorNot(batch)
+        allowed = faiss.SearchParameters()
+        allowed.sel = others
         wanted = min(k, len(self._entries) - len(banned))
         if wanted < 1:
             return []

@@ -8,14 +8,13 @@ time than the rows take to add.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-import numpy as np
+from typing import Literal
 
 from fovea.archive.database import KEY_FILE, Database
 from fovea.archive.index import EncoderIndex, Entry
@@ -29,6 +28,15 @@ from fovea.archive.records import (
     labels_to_json,
     unit_vector,
 )
+from fovea.archive.rows import (
+    CASE_COLUMNS,
+    CaseRow,
+    VectorRow,
+    checked_vector,
+    read_case,
+    read_vector,
+    write_case,
+)
 from fovea.errors import ArchiveError
 from fovea.image import Eye
 from fovea.services import Case
@@ -38,7 +46,6 @@ __all__ = ["Added", "CaseArchive", "Label", "NewCase", "Outcome"]
 log = logging.getLogger(__name__)
 
 Outcome = Literal["added", "updated", "already_there"]
-CASE_COLUMNS = "number, sha256, patient, eye, labels, date, thumbnail, added, row_sha256"
 
 
 @dataclass(frozen=True)
@@ -47,30 +54,6 @@ class Added:
 
     case_id: str
     outcome: Outcome
-
-
-class _Row(NamedTuple):
-    number: int
-    sha256: str
-    patient: str | None
-    eye: Eye | None
-    labels: str
-    date: str | None
-    thumbnail: bytes
-    added: str
-    row_sha256: str
-
-    @property
-    def case_id(self) -> str:
-        return f"C{self.number:06d}"
-
-    def signed(self) -> _Row:
-        return self._replace(row_sha256=digest(*self[:-1]))
-
-    def checked(self) -> _Row:
-        if digest(*self[:-1]) != self.row_sha256:
-            raise _damaged(self.case_id, "Its row does not match its digest")
-        return self
 
 
 class CaseArchive:
@@ -126,7 +109,9 @@ class CaseArchive:
         """Whether the photograph is archived, embedded by this encoder, and undamaged."""
         with self._database.read() as run:
             try:
-                return _row(run, sha256) is not None and _vector(run, sha256, encoder_id) is not None
+                if read_case(run, sha256) is None:
+                    return False
+                return read_vector(run, sha256, encoder_id) is not None
             except ArchiveError:
                 log.warning("a damaged row of the case archive will be written again")
                 return False
@@ -146,16 +131,16 @@ class CaseArchive:
         signed = (*embedding, digest(*embedding))
         with self._database.change() as run:
             try:
-                row = _row(run, case.sha256)
+                row = read_case(run, case.sha256)
             except ArchiveError:
                 row = None  # damaged: nothing in it can be believed
             merged = self._merged(run, row, case).signed()
-            self._check_length(run, case.encoder_id, len(stored) // 2)
+            _check_length(run, case, len(stored) // 2)
             query = "SELECT * FROM embeddings WHERE sha256 = ? AND encoder_id = ?"
             known = run.execute(query, (case.sha256, case.encoder_id)).fetchone()
             if merged == row and known == signed:
                 return Added(merged.case_id, "already_there")
-            _write_row(run, merged)
+            write_case(run, merged)
             run.execute("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)", signed)
         return Added(merged.case_id, "added" if known is None else "updated")
 
@@ -174,12 +159,12 @@ class CaseArchive:
             ArchiveError: the photograph is not archived, or not written.
         """
         with self._database.change() as run:
-            row = _row(run, sha256)
+            row = read_case(run, sha256)
             if row is None:
                 raise ArchiveError("The photograph is not archived", fix="Add it first")
             merged = self._updated(row, patient_id, eye, labels, taken).signed()
             if merged != row:
-                _write_row(run, merged)
+                write_case(run, merged)
         return Added(merged.case_id, "already_there" if merged == row else "updated")
 
     def remove(self, case_id: str) -> None:
@@ -205,7 +190,7 @@ class CaseArchive:
             found = run.execute(query, (_number(case_id),)).fetchone()
         if found is None:
             raise _unknown(case_id)
-        return _Row(*found).checked().thumbnail
+        return CaseRow(*found).checked().thumbnail
 
     def search(
         self,
@@ -253,12 +238,16 @@ class CaseArchive:
                 if run.execute("PRAGMA foreign_key_check").fetchone():
                     problems.append("There are vectors that belong to no case.")
                 for found in run.execute(f"SELECT {CASE_COLUMNS} FROM cases"):  # noqa: S608
-                    problems += _problems_of_row(_Row(*found))
-                for found in run.execute("SELECT * FROM embeddings").fetchall():
-                    problems += _problems_of_vector(run, found)
+                    problems += _problems_of_row(CaseRow(*found))
+                query = "SELECT embeddings.*, number FROM embeddings LEFT JOIN cases USING (sha256)"
+                for found in run.execute(query):
+                    problems += _problems_of_vector(found[:5], found[5])
         except ArchiveError as error:
             problems.append(str(error))
-        if (self._database.folder / KEY_FILE).stat().st_mode & 0o077:
+        key = self._database.folder / KEY_FILE
+        if not key.is_file():
+            problems.append(f"`{KEY_FILE}` is missing: restore it from a backup.")
+        elif os.name == "posix" and key.stat().st_mode & 0o077:
             problems.append(f"`{KEY_FILE}` can be read by others: run `chmod 600` on it.")
         return problems
 
@@ -272,25 +261,25 @@ class CaseArchive:
                 self._indexes[encoder_id] = index
             return index
 
-    def _merged(self, run: sqlite3.Connection, row: _Row | None, case: NewCase) -> _Row:
+    def _merged(self, run: sqlite3.Connection, row: CaseRow | None, case: NewCase) -> CaseRow:
         if row is None:
             query = "SELECT number, added FROM cases WHERE sha256 = ?"
             kept = run.execute(query, (case.sha256,)).fetchone()
             query = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'cases'"
             next_number = (run.execute(query).fetchone() or (1,))[0]
             number, added = kept or (next_number, datetime.now(UTC).isoformat(timespec="seconds"))
-            row = _Row(number, case.sha256, None, None, "[]", None, b"", added, "")
+            row = CaseRow(number, case.sha256, None, None, "[]", None, b"", added, "")
         merged = self._updated(row, case.patient_id, case.eye, case.labels, case.date)
         return merged._replace(thumbnail=case.thumbnail)
 
     def _updated(
         self,
-        row: _Row,
+        row: CaseRow,
         patient_id: str | None,
         eye: Eye | None,
         labels: tuple[Label, ...] | None,
         taken: date | None,
-    ) -> _Row:
+    ) -> CaseRow:
         if labels:
             sources = {label.source for label in labels}
             kept = [lb for lb in labels_from_json(row.labels) if lb.source not in sources]
@@ -301,48 +290,17 @@ class CaseArchive:
             date=taken.isoformat() if taken else row.date,
         )
 
-    @staticmethod
-    def _check_length(run: sqlite3.Connection, encoder_id: str, dim: int) -> None:
-        query = "SELECT dim FROM embeddings WHERE encoder_id = ? AND dim != ? LIMIT 1"
-        other = run.execute(query, (encoder_id, dim)).fetchone()
-        if other:
-            raise ArchiveError(
-                f"A vector of length {dim} does not fit the others of `{encoder_id}`",
-                where="archive",
-                why=f"They have length {other[0]}",
-                fix="An encoder that changes its vectors must change its `encoder_id`",
-            )
 
-
-def _row(run: sqlite3.Connection, sha256: str) -> _Row | None:
-    query = f"SELECT {CASE_COLUMNS} FROM cases WHERE sha256 = ?"  # noqa: S608 - a constant
-    found = run.execute(query, (sha256,)).fetchone()
-    return _Row(*found).checked() if found else None
-
-
-def _write_row(run: sqlite3.Connection, row: _Row) -> None:
-    # Not INSERT OR REPLACE: that deletes the old row, and with it the vectors of all encoders.
-    run.execute(
-        f"INSERT INTO cases ({CASE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
-        "ON CONFLICT DO UPDATE SET (patient, eye, labels, date, thumbnail, added, "
-        "row_sha256) = (excluded.patient, excluded.eye, excluded.labels, excluded.date, "
-        "excluded.thumbnail, excluded.added, excluded.row_sha256)",
-        row,
-    )
-
-
-def _vector(run: sqlite3.Connection, sha256: str, encoder_id: str) -> Vector | None:
-    query = "SELECT * FROM embeddings WHERE sha256 = ? AND encoder_id = ?"
-    found = run.execute(query, (sha256, encoder_id)).fetchone()
-    return _checked_vector(found, where="archive") if found else None
-
-
-def _checked_vector(found: tuple[str, str, int, bytes, str], *, where: str) -> Vector:
-    *content, expected = found
-    blob, dim = found[3], found[2]
-    if digest(*content) != expected or len(blob) != 2 * dim:
-        raise _damaged(where, "Its vector does not match its digest")
-    return unit_vector(np.frombuffer(blob, "<f2").astype(np.float32), where=where)
+def _check_length(run: sqlite3.Connection, case: NewCase, dim: int) -> None:
+    query = "SELECT dim FROM embeddings WHERE encoder_id = ? AND sha256 != ? AND dim != ? LIMIT 1"
+    other = run.execute(query, (case.encoder_id, case.sha256, dim)).fetchone()
+    if other:
+        raise ArchiveError(
+            f"A vector of length {dim} does not fit the others of `{case.encoder_id}`",
+            where="archive",
+            why=f"They have length {other[0]}",
+            fix="An encoder that changes its vectors must change its `encoder_id`",
+        )
 
 
 def _entries(run: sqlite3.Connection, encoder_id: str) -> list[Entry]:
@@ -355,14 +313,14 @@ def _entries(run: sqlite3.Connection, encoder_id: str) -> list[Entry]:
     )
     entries = []
     for found in run.execute(query, (encoder_id,)):
-        row = _Row(*found[:9]).checked()
+        row = CaseRow(*found[:9]).checked()
         names = tuple(dict.fromkeys(label.name for label in labels_from_json(row.labels)))
-        vector = _checked_vector(found[9:], where=row.case_id)
+        vector = checked_vector(found[9:], where=row.case_id)
         entries.append(Entry(row.case_id, row.sha256, names, row.eye, row.patient, vector))
     return entries
 
 
-def _problems_of_row(row: _Row) -> list[str]:
+def _problems_of_row(row: CaseRow) -> list[str]:
     try:
         row.checked()
         labels_from_json(row.labels)
@@ -372,13 +330,9 @@ def _problems_of_row(row: _Row) -> list[str]:
     return []
 
 
-def _problems_of_vector(
-    run: sqlite3.Connection, found: tuple[str, str, int, bytes, str]
-) -> list[str]:
-    query = "SELECT number FROM cases WHERE sha256 = ?"
-    case = run.execute(query, (found[0],)).fetchone()
+def _problems_of_vector(found: VectorRow, number: int | None) -> list[str]:
     try:
-        _checked_vector(found, where=f"C{case[0]:06d}" if case else "archive")
+        checked_vector(found, where="archive" if number is None else f"C{number:06d}")
     except ArchiveError as error:
         return [str(error)]
     return []
@@ -394,14 +348,4 @@ def _number(case_id: str) -> int:
 def _unknown(case_id: str) -> ArchiveError:
     return ArchiveError(
         f"There is no case `{case_id[:20]}`", where="archive", fix="Case ids look like C000123"
-    )
-
-
-def _damaged(where: str, why: str) -> ArchiveError:
-    return ArchiveError(
-        "A case of the archive is damaged",
-        where=where,
-        why=why,
-        fix="Run `fovea index verify`; adding the photograph again repairs it, "
-        "removing the case also does",
     )

@@ -89,13 +89,19 @@ def read_question(text: str, earlier: Sequence[str] = (), *, extra: Iterable[str
         earlier: The person's earlier questions, oldest first.
         extra: Words of other tools, which are not misspellings.
     """
-    lexicon = load_lexicon()
-    extra = frozenset(extra)
+    return read_conversation([*earlier, text], extra=extra)[-1]
+
+
+def read_conversation(questions: Sequence[str], *, extra: Iterable[str] = ()) -> list[Reading]:
+    """The reading of each of the last questions, each in the light of those before."""
+    lexicon, known = load_lexicon(), frozenset(extra)
     before: Reading | None = None
-    for question in earlier[-_HISTORY:]:
-        reading = _Reader(lexicon, extra, before).read(question)
+    readings = []
+    for question in questions[-_HISTORY:]:
+        reading = _Reader(lexicon, known, before).read(question)
         before = reading if reading.asks else before
-    return _Reader(lexicon, extra, before).read(text)
+        readings.append(reading)
+    return readings
 
 
 class _Reader:
@@ -168,9 +174,7 @@ class _Reader:
         return kept + clause[place:], bool(hits)
 
     def _ends_exclusion(self, clause: Sequence[str], place: int) -> bool:
-        return clause[place] == "," or bool(
-            self.lexicon.cues["spoken"].longest_at(clause, place)
-        )
+        return clause[place] == "," or bool(self.lexicon.cues["spoken"].longest_at(clause, place))
 
     def _unwanted_tools(self, words: Sequence[str]) -> set[str]:
         return {
@@ -280,8 +284,10 @@ class _Reader:
     def _noun_report(self, words: Sequence[str], things: Sequence[str]) -> bool:
         place = words.index("report")
         article = place > 0 and words[place - 1] not in {"please", "you", "to", "and", "just"}
-        return not things or (article and self.lexicon.has("create", words)) or (
-            place > 0 and words[place - 1] in {"a", "the", "full", "pdf", "clinical", "my"}
+        return (
+            not things
+            or (article and self.lexicon.has("create", words))
+            or (place > 0 and words[place - 1] in {"a", "the", "full", "pdf", "clinical", "my"})
         )
 
     # Knowledge ------------------------------------------------------------------
@@ -328,7 +334,15 @@ class _Reader:
             article = rest[2:3] and rest[2] in {"a", "an"}
             if article or 2 in starts:
                 return True
-            if begin and rest[2] in {"normal", "average", "mean", "healthy", "usual", "high", "meant"}:
+            if begin and rest[2] in {
+                "normal",
+                "average",
+                "mean",
+                "healthy",
+                "usual",
+                "high",
+                "meant",
+            }:
                 return True
         if "the normal" in " ".join(rest) and rest[:1] == ["what"]:
             return True
@@ -357,7 +371,7 @@ class _Reader:
         return self._continues_lookup(rest, hits)
 
     def _continues_lookup(self, rest: Sequence[str], hits: Sequence[Hit]) -> bool:
-        """"And AVR?" after a definition asks for another definition."""
+        """ "And AVR?" after a definition asks for another definition."""
         named = [hit for hit in hits if self._role(hit.name) in {"strong", "vessel", "topic"}]
         acts = {"report", "similar", "explain", "change", "report_word"}
         if not named or acts & {hit.name for hit in named} or len(rest) > 6:
@@ -367,7 +381,9 @@ class _Reader:
         bare = not self.lexicon.heads & set(rest) - {"what", "how", "also"}
         return bare and (self.knowing or self._last_tools() == {LOOKUP})
 
-    def _lookup(self, words: Sequence[str], hits: Sequence[Hit], so_far: Sequence[Ask]) -> list[Ask]:
+    def _lookup(
+        self, words: Sequence[str], hits: Sequence[Hit], so_far: Sequence[Ask]
+    ) -> list[Ask]:
         named = [hit for hit in hits if self._role(hit.name) in {"strong", "vessel", "topic"}]
         if "compare" in {hit.name for hit in named} and len(named) > 1:
             named = [hit for hit in named if hit.name != "compare"]
@@ -408,7 +424,7 @@ class _Reader:
         return tuple(dict.fromkeys(useful))[:2]
 
     def _judged(self, words: Sequence[str], selection: Selection) -> list[Ask]:
-        """"Is that normal?" about the measurement before looks up its range."""
+        """ "Is that normal?" about the measurement before looks up its range."""
         if not self.before or selection or len(self._last_tools()) != 1:
             return []
         pronoun = [place for place, word in enumerate(words) if word in _PRONOUNS]

@@ -72,7 +72,7 @@ def read_selection(words: Sequence[str]) -> Selection:
 
 
 def _is_side(word: str, before: str, after: str) -> bool:
-    """"Right" and "left" are sides only beside an eye or after an article."""
+    """ "Right" and "left" are sides only beside an eye or after an article."""
     if word in {"od", "os"}:
         return True
     if after in {"?", "."} and before in {"", ",", "be", "all", "that"}:

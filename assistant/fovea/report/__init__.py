@@ -1,0 +1,1 @@
+"""The report: compiled from evidence, checked, rendered. No language model decides anything."""

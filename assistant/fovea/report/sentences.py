@@ -16,7 +16,9 @@ _GROUP = rf"(?:\s*{CITATION.pattern})+"
 _MARKER = re.compile(r"^\s*(?:[-*+•]\s+|\d{1,2}[.)]\s+|#{1,6}\s+|>\s+)*")
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|vs|approx|cf|al|fig|dr|no|ca)|\b[A-Z])\.$", re.I)
 _END = re.compile(rf"[.!?…]+[\"')*_”]*(?:{_GROUP}[.]?)?(?=\s|$)|(?<=\])[.!?]?(?=\s+[A-Z])")
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ef]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ef]"
+)
 
 _UNITS = (
     ("%", r"%|per\s?cent\b|percent\b"),
@@ -33,7 +35,7 @@ _UNITS = (
 )
 _UNIT = "|".join(f"(?P<u{n}>{pattern})" for n, (_, pattern) in enumerate(_UNITS))
 _NUMBER = re.compile(
-    r"(?<![\w.])(?P<sign>(?<![\w)\]]\s)(?<![\w)\]])[-−])?"
+    r"(?<![\w.])(?P<sign>(?:(?<=[\s(])|^)[-−])?"
     r"(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
     rf"(?:(?:st|nd|rd|th)\b|[\s-]?(?:{_UNIT})|(?![\w]|[.,]\d))",
     re.I,
@@ -167,9 +169,7 @@ def numbers(text: str) -> tuple[list[Number], bool]:
         unit = next((u for n, (u, _) in enumerate(_UNITS) if match[f"u{n}"]), None)
         digits = match["digits"].replace(",", "")
         value = float(digits) * (-1.0 if match["sign"] else 1.0)
-        found.append(
-            Number(value, len(digits.partition(".")[2]), unit, match.start(), match.end())
-        )
+        found.append(Number(value, len(digits.partition(".")[2]), unit, match.start(), match.end()))
         rest[match.start() : match.end()] = " " * (match.end() - match.start())
     for match in _NUMBER_WORD.finditer(text):
         value = float(_WORDS[match[0].lower()])

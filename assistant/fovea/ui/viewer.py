@@ -76,9 +76,7 @@ def _picture(session: Session, record: ImageRecord) -> dict[str, Any]:
     }
 
 
-def _layers(
-    session: Session, record: ImageRecord, evidence: Evidence
-) -> Iterator[dict[str, Any]]:
+def _layers(session: Session, record: ImageRecord, evidence: Evidence) -> Iterator[dict[str, Any]]:
     for artifact in evidence.result.artifacts:
         if artifact.kind not in {"mask", "heatmap", "overlay"} or not artifact.path.is_file():
             continue

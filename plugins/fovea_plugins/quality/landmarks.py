@@ -15,9 +15,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from fovea.image import View
 from numpy.typing import NDArray
 
+from fovea.image import View
 from fovea_plugins.quality.lines import LineMaps, Map, erode, masked_blur
 
 GRID = 4

@@ -12,8 +12,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from fovea.image import Mask, View
 from numpy.typing import NDArray
+
+from fovea.image import Mask, View
 
 FIELD_DIAMETER_PX = 400
 """All of the quality gate works at this field diameter."""

@@ -79,9 +79,7 @@ class SimilarCases(EncoderPlugin[SimilarArgs]):
         context.progress("Describing the photograph")
         vector = self.embed(context.image)
         context.progress(f"Looking through {size} archived cases")
-        cases = archive.search(
-            self.encoder_id, vector, args.k, exclude_sha256=context.image.sha256
-        )
+        cases = archive.search(self.encoder_id, vector, args.k, exclude_sha256=context.image.sha256)
         if not cases:
             return _nothing(
                 "The case archive holds no case of another patient. "
@@ -175,7 +173,9 @@ def _summary(similar: tuple[Neighbour, ...], *, size: int) -> str:
         )
     plural = "s" if len(near) > 1 else ""
     head = f"{len(near)} similar case{plural} of other patients {searched}, nearest "
-    head += f"{near[0].case_id} (closer than {near[0].closeness_percentile:.1f} % of random pairs). "
+    head += (
+        f"{near[0].case_id} (closer than {near[0].closeness_percentile:.1f} % of random pairs). "
+    )
     counts = Counter(label for case in near for label in case.labels)
     unlabelled = sum(not case.labels for case in near)
     parts = [f"{name} {number} of {len(near)}" for name, number in counts.most_common()]

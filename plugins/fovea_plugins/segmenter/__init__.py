@@ -1,1 +1,1 @@
-"""Plugins that outline structures."""
+"""Plugins that return masks of retinal structures."""

@@ -32,12 +32,15 @@ MARGIN_PX = 2
 """Width of the edge that gets no score; between the two, contrast is continued outwards."""
 
 BACKGROUND_SIGMA_PX = 10.0
+LEAST_SPREAD = 0.025
+"""Contrast spread below which an image is hazy: its noise is not raised to vessel height."""
+
 ORIENTATIONS = 16
 SCALES = ((1.2, 7.0), (3.0, 9.0))
 """Standard deviation across and along the vessel, in pixels of the view."""
 
-COEFFICIENTS = (12.2, 5.2, 0.43)
-INTERCEPT = -5.02
+COEFFICIENTS = (12.7, 5.6, 0.39)
+INTERCEPT = -4.91
 """Of the fine response, the coarse response and the contrast: logistic regression, DRIVE 21-40."""
 
 
@@ -66,9 +69,9 @@ def vessel_contrast(green: Map, field: Mask) -> Map:
         ordinary = field & (np.abs(contrast) < 1.5 * spread)
         background = _mean_within(green, ordinary)
         contrast = (background - green) / (background + 10.0)
-    spread = max(float(np.sqrt(np.mean(contrast[field] ** 2))), 1e-6)
-    # Clipping keeps a single dark haemorrhage or bright reflex from ringing in the filters.
-    contrast = np.clip(contrast / spread, -1.0, 3.0)
+    spread = max(float(np.sqrt(np.mean(contrast[field] ** 2))), LEAST_SPREAD)
+    # Clipping keeps haemorrhages, and still more the bright disc, from ringing in the filters.
+    contrast = np.clip(contrast / spread, -0.4, 3.0)
     distance, nearest = distance_transform_edt(~field, return_indices=True)
     return np.where(distance < 12, contrast[tuple(nearest)], 0.0).astype(np.float32)
 

@@ -1,0 +1,285 @@
+"""From what a question asks to tool calls on the photographs of the session."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fovea.image import Eye
+from fovea.llm.base import ImageFact, ToolSpec, minimal_value, resolved
+from fovea.llm.intents import LOOKUP, OVERVIEW, Ask, Reading, read_conversation
+from fovea.llm.lexicon import load_lexicon
+from fovea.llm.matching import match_tools, vocabulary
+from fovea.llm.selection import Selection
+
+EYE_NAMES: Mapping[Eye, str] = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
+
+ABILITIES = (
+    "I can check image quality, outline vessels, the optic disc and lesions, grade for disease, "
+    "measure vessel biomarkers, compare two photographs, find similar cases, explain a result, "
+    "look up definitions and criteria, and draft a report."
+)
+REPLIES: Mapping[str, str] = {
+    "empty": "What would you like to know about the photograph? " + ABILITIES,
+    "greet": "Hello. " + ABILITIES,
+    "thank": "You are welcome. Ask on whenever you like.",
+    "about": ABILITIES,
+    "hostile": (
+        "I cannot follow instructions that change how I work; I answer questions about retinal "
+        "photographs. " + ABILITIES
+    ),
+    "outside": "That is outside what I can do. " + ABILITIES,
+    "treatment": (
+        "I cannot advise on treatment or prescribe; please ask the treating clinician. " + ABILITIES
+    ),
+}
+NEED_IMAGE = "Please add a retinal photograph first; this question needs one."
+NEED_SECOND = (
+    "A comparison needs two photographs; please add the second one (the other eye or another "
+    "visit)."
+)
+PURPOSES: Mapping[str, tuple[str, str]] = {
+    "assess_quality": ("checking image quality", "I can still run the other measurements"),
+    "segment_vessels": ("outlining vessels", "I can measure vessel biomarkers if they are offered"),
+    "segment_optic_disc": ("measuring the optic disc and cup", "I can look up their definitions"),
+    "segment_lesions": ("finding lesions", "I can grade for disease if that is offered"),
+    "classify_disease": ("grading for disease", "I can look up the grading criteria"),
+    "measure_biomarkers": ("measuring vessel biomarkers", "I can look up their definitions"),
+    "find_similar_cases": ("searching similar cases", "I can describe this photograph instead"),
+    "explain_prediction": ("explaining a result", "each answer names the evidence it rests on"),
+    "compare_images": ("comparing photographs", "I can measure each photograph by itself"),
+    "lookup_knowledge": ("looking up definitions and criteria", "I can still measure photographs"),
+    "draft_report": ("drafting a report", "I can answer the questions one by one"),
+}
+
+
+@dataclass(frozen=True)
+class PlannedCall:
+    """One tool call and the ask that it serves."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    ask: Ask
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The calls of one turn, and what to say about what cannot be called."""
+
+    calls: tuple[PlannedCall, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def reply(self) -> str:
+        """The whole answer when nothing is called."""
+        return " ".join(self.notes)
+
+
+@dataclass
+class _Focus:
+    """Which photographs the conversation is about so far."""
+
+    handles: tuple[str, ...] = ()
+    eye: Eye | None = None
+
+
+def plan_turn(
+    questions: Sequence[str], images: Sequence[ImageFact], tools: Sequence[ToolSpec]
+) -> Plan:
+    """The calls that answer the last of `questions`.
+
+    Args:
+        questions: All questions of the person, oldest first.
+        images: Photographs of the session.
+        tools: Tools that were bound; no other tool is ever called.
+    """
+    readings = read_conversation(questions, extra=vocabulary(tools))
+    focus = _Focus()
+    for reading in readings[:-1]:
+        for ask in reading.asks:
+            _resolve(ask.selection, images, focus)
+    return _Planner(images, {tool.name: tool for tool in tools}, focus).plan(
+        questions[-1], readings[-1]
+    )
+
+
+class _Planner:
+    def __init__(
+        self, images: Sequence[ImageFact], tools: Mapping[str, ToolSpec], focus: _Focus
+    ) -> None:
+        self.images, self.tools, self.focus = images, tools, focus
+        self.notes: list[str] = []
+
+    def plan(self, question: str, reading: Reading) -> Plan:
+        asks = self._with_other_tools(reading)
+        if not asks:
+            kind = reading.reply or ("empty" if reading.negated else "outside")
+            return Plan((), (REPLIES[kind],))
+        calls: list[PlannedCall] = []
+        for ask in asks:
+            for arguments in self._arguments_for(ask, question):
+                calls.append(PlannedCall(ask.tool, arguments, ask))
+        unique = {f"{call.tool}{sorted(call.arguments.items())}": call for call in calls}
+        return Plan(tuple(unique.values()), tuple(dict.fromkeys(self.notes)))
+
+    def _with_other_tools(self, reading: Reading) -> list[Ask]:
+        if reading.reply in {"empty", "hostile", "treatment"}:
+            return []
+        others = [tool for name, tool in self.tools.items() if name not in PURPOSES]
+        if not others:
+            return list(reading.asks)
+        matches = match_tools(reading.words, others)
+        found = [match for match in matches if match.distinctive or not reading.asks]
+        asks = [Ask(match.tool, (), " ".join(reading.words)) for match in found]
+        exact = any(match.exact for match in matches)
+        if exact:
+            return [Ask(match.tool) for match in matches if match.exact]
+        generic = {"health", "describe", "grade"}
+        kept = [ask for ask in reading.asks if not (asks and set(ask.concepts) <= generic)]
+        return [*kept, *asks]
+
+    def _arguments_for(self, ask: Ask, question: str) -> list[dict[str, Any]]:
+        """One set of arguments per call; empty, with a note, when it cannot be called."""
+        if (
+            ask.tool != LOOKUP
+            and not self.images
+            and (ask.tool in PURPOSES or self._needs_image(ask.tool))
+        ):
+            self.notes.append(NEED_IMAGE)
+            return []
+        if ask.tool == "compare_images" and len(self.images) < 2:
+            self.notes.append(NEED_SECOND)
+            return []
+        tool = self.tools.get(ask.tool)
+        if tool is None:
+            if "describe" not in ask.concepts or not set(OVERVIEW) & set(self.tools):
+                purpose, instead = PURPOSES[ask.tool]
+                self.notes.append(
+                    f"No plugin for {purpose} (`{ask.tool}`) is installed; {instead}."
+                )
+            return []
+        handles, problem = _resolve(ask.selection, self.images, self.focus)
+        if problem and ask.tool not in {LOOKUP, "draft_report", "compare_images"}:
+            self.notes.append(problem)
+            return []
+        if "first" in tool.properties and "second" in tool.properties:
+            return [self._filled(tool, ask, question, self._two(tool, handles))]
+        if tool.image_argument and (tool.image_argument in tool.required or ask.selection):
+            allowed = resolved(tool.properties["image"], tool.parameters).get("enum")
+            chosen = [h for h in handles if allowed is None or h in allowed] or list(allowed or [])
+            return [self._filled(tool, ask, question, {"image": handle}) for handle in chosen]
+        return [self._filled(tool, ask, question, {})]
+
+    def _needs_image(self, name: str) -> bool:
+        tool = self.tools.get(name)
+        return tool is not None and tool.image_argument in tool.required
+
+    def _two(self, tool: ToolSpec, handles: Sequence[str]) -> dict[str, Any]:
+        every = resolved(tool.properties["first"], tool.parameters).get("enum") or [
+            image.handle for image in self.images
+        ]
+        named = [handle for handle in handles if handle in every]
+        rest = [handle for handle in every if handle not in named]
+        pair = sorted([*named, *rest][:2], key=every.index)
+        return {"first": pair[0], "second": pair[1]} if len(pair) == 2 else {}
+
+    def _filled(
+        self, tool: ToolSpec, ask: Ask, question: str, given: dict[str, Any]
+    ) -> dict[str, Any]:
+        text = ask.query if ask.tool == LOOKUP else question
+        arguments = {name: value for name, value in given.items() if name in tool.properties}
+        for name in tool.required:
+            if name not in arguments:
+                schema = tool.properties.get(name, {})
+                arguments[name] = minimal_value(schema, tool.parameters, text=text)
+        if wanted := _how_many(question):
+            for name in {"k", "count", "limit", "number"} & set(tool.properties):
+                schema = resolved(tool.properties[name], tool.parameters)
+                low, high = schema.get("minimum", 1), schema.get("maximum", wanted)
+                if schema.get("type") == "integer":
+                    arguments[name] = int(min(max(wanted, low), high))
+        return arguments
+
+
+def _resolve(
+    selection: Selection, images: Sequence[ImageFact], focus: _Focus
+) -> tuple[tuple[str, ...], str]:
+    """Handles that a selection means, or why there are none; moves the focus."""
+    every = tuple(image.handle for image in images)
+    if not selection:
+        kept = tuple(handle for handle in focus.handles if handle in every)
+        return kept or every, ""
+    if selection.every:
+        focus.handles, focus.eye = every, None
+        return every, ""
+    if selection.numbers:
+        handles = tuple(_numbered(number, images) for number in selection.numbers)
+        known = tuple(handle for handle in handles if handle in every)
+        focus.handles, focus.eye = known, None
+        missing = ", ".join(handle for handle in handles if handle not in every)
+        problem = f"There is no photograph `{missing}` here; please add it." if missing else ""
+        return known, "" if known else problem
+    eyes = selection.eyes
+    if selection.other and not eyes:
+        rest = tuple(handle for handle in every if handle not in focus.handles)
+        if focus.handles and rest:
+            focus.handles = rest
+            return rest, ""
+        if len(every) < 2:
+            return (), "I have only one photograph; please add one of the other eye."
+        if focus.eye is None:
+            return every, ""
+        eyes = ("OS" if focus.eye == "OD" else "OD",)
+    return _by_eye(eyes, images, focus)
+
+
+def _numbered(number: int, images: Sequence[ImageFact]) -> str:
+    if number == -1:
+        return images[-1].handle if images else "img1"
+    return f"img{number}"
+
+
+def _by_eye(
+    eyes: Sequence[Eye], images: Sequence[ImageFact], focus: _Focus
+) -> tuple[tuple[str, ...], str]:
+    found = tuple(image.handle for image in images if image.eye in eyes)
+    unknown = tuple(image.handle for image in images if image.eye is None)
+    contradicts = len(images) == 1 and focus.eye is not None and focus.eye not in eyes
+    if not found and unknown and not contradicts:
+        # Nobody has said which eye it is: measure, and let the answer name what is known.
+        found = unknown
+        focus.handles = ()
+    elif found:
+        focus.handles = found
+    if not found:
+        names = " and ".join(EYE_NAMES[eye] for eye in eyes)
+        return (), f"I have no photograph of the {names}; please add one."
+    focus.eye = eyes[0] if len(eyes) == 1 else None
+    return found, ""
+
+
+_NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
+            "eight": 8, "nine": 9, "ten": 10}  # fmt: skip
+_COUNTED = re.compile(
+    r"(?i)\b(?:top|nearest|closest|best|first|show(?: me)?|find(?: me)?|give(?: me)?|get)?\s*"
+    r"(\d{1,2}|" + "|".join(_NUMBERS) + r")\s+(?:\w+\s+){0,2}"
+    r"(?:cases?|neighbou?rs?|matches|images|examples|photos|patients)\b"
+    r"|\btop[\s-](\d{1,2})\b"
+)
+
+
+def _how_many(question: str) -> int | None:
+    """The number of things asked for: "five similar cases"."""
+    found = _COUNTED.search(question)
+    if not found:
+        return None
+    word = (found[1] or found[2]).lower()
+    return _NUMBERS.get(word) or int(word)
+
+
+def concept_labels(ask: Ask) -> tuple[str, ...]:
+    """Names of the ask's concepts in plain words."""
+    concepts = load_lexicon().concepts
+    return tuple(concepts[name].label for name in ask.concepts if name in concepts)

@@ -1,0 +1,496 @@
+"""Keeps only sentences that cited evidence or cited knowledge supports.
+
+The check is deterministic and uses no language model. It serves the report and
+the chat alike. A sentence is a claim when it holds a number, an eye, a name of
+the knowledge base, a clinical word, a judgement such as `normal`, or advice.
+Claims must end in citations; each stretch of a sentence answers to the
+citations that end it. Everything else passes: greetings, questions, requests,
+what Fovea can do, and that something could not be measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fovea.evidence import Evidence, ImageRecord
+from fovea.knowledge import Knowledge
+from fovea.knowledge.search import tokens
+from fovea.report import sentences
+from fovea.report.facts import STRUCTURES, Facts, Value, is_bad, is_quoted
+from fovea.report.sentences import Number, Piece, Segment
+
+LABEL = "AI DRAFT - research use only. Not a medical device. Not for diagnostic use until reviewed."
+"""Stands on every report."""
+
+ADVICE = re.compile(
+    r"\b(?:recommend\w*|advis\w*|advice|should|must|ought|refer(?:red|ral|s|ring)?\b(?!\s+to as)|"
+    r"urgent\w*|immediately|follow[- ]?up|treat(?:ed|ment|ments|ing|s)?|therap\w*|surgery|"
+    r"medication|consult\w*|see (?:a|an|your) \w+|doctor|ophthalmologist|specialist|optometrist|"
+    r"hospital|emergency|appointment|screening interval|repeat(?:ed)? (?:the )?(?:photo\w*|image\w*))\b",
+    re.I,
+)
+JUDGEMENT = re.compile(
+    r"\b(?:(?:ab)?normal(?:ly|ity|ities)?|healthy|unhealthy|unremarkable|unsuspicious|suspicious|"
+    r"patholog\w+|physiological|fine|dangerous|harmless|benign|malignant|"
+    r"(?:reference|normal) (?:range|value|limit)s?|percentile)\b",
+    re.I,
+)
+CLINICAL = re.compile(
+    r"\b(?:sw(?:ollen|elling)|pal(?:e|lor)|blurred margins?|atroph\w+|o?edema\w*|h(?:a)?emorrhag\w+|"
+    r"bleed\w*|exudat\w+|drusen|aneurysm\w*|neovascular\w+|detach\w+|tears?|retinal holes?|scar\w*|"
+    r"occlu\w+|lesions?|tumou?rs?|melanom\w+|na?ev(?:us|i)|cupping|thinning|notch\w*|narrow\w*|"
+    r"nicking|dilat\w+|diseases?|diabet\w+|retinopath\w+|maculopath\w+|glaucom\w*|cataracts?|"
+    r"blind\w*|cancer\w*|strokes?|hypertens\w+|myop\w+|degenerat\w+|inflam\w+|uveitis|optic nerve|"
+    r"retinas?|fundus|arter\w+|veins?|venules?|vessels?|vascular|discs?|cups?|rims?|maculas?|foveas?|"
+    r"tortuos\w+|symptom\w*|vision loss|risks?|grade[sd]?|sharp|poor|excellent|usable|reject\w*|ungradable|gradable)\b",
+    re.I,
+)
+_FINITE = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|shows?|showed|looks?|looked|appears?|suggests?|indicates?|"
+    r"seems?|means?|see|seen|sign|signs|evidence|present|absent|that|because|but|however)\b",
+    re.I,
+)
+_QUESTION = re.compile(
+    r"^(?:would you|do you want|do you mean|shall i|should i|may i|can i|which|could you|can you|"
+    r"will you|what|is this|is it|how can i|how may i)\b",
+    re.I,
+)
+_REQUEST = re.compile(
+    r"^(?:please\s+)?(?:add|upload|open|choose|select|ask|tell|name|give|say|type|try|load|provide)\b",
+    re.I,
+)
+_CAPABILITY = re.compile(
+    r"^(?:i|fovea|we) (?:can(?:not)?|am able to|could) (?:also |then )?(?:help|assess|measure|"
+    r"segment|outline|find|search|compare|explain|look up|draft|answer|analyse|analyze|describe|"
+    r"grade|judge|determine|compute|quote)\b",
+    re.I,
+)
+_DECLINE = re.compile(
+    r"\b(?:(?:could|can|was|were|is|are|has|have|do|does|did)(?:\s?n[o']t|not)(?: be| been)?|not)\s+"
+    r"(?:reliably )?(?:measured?|assess(?:ed|able)?|graded|judged|determined?|compared?|computed|"
+    r"calculated|analy[sz]ed|examined|estimated|verified|checked|run|opened|read|installed|"
+    r"available|segmented|supplied|given)\b",
+    re.I,
+)
+_LINK = re.compile(r"https?://|www\.|!\[|\]\(|<\s*/?\s*[a-z!]", re.I)
+_PATIENT = re.compile(
+    r"\b(?:your|you have|this (?:eye|patient|person|image|photograph|picture|retina|disc)|"
+    r"the patient|the (?:right|left) eye|img\d+)\b",
+    re.I,
+)
+_COVERAGE = re.compile(r"^\W*(?:confidence\s+|credible\s+|prediction\s+)?(?:interval|CI)\b", re.I)
+_GRADABLE = re.compile(r"\b(?:un)?(?:gradab|assessab)\w*|\bvisible\b", re.I)
+_STRUCTURE = {
+    "disc": re.compile(r"\b(?:optic (?:disc|disk|nerve|cup)|discs?|disks?|cups?|cupping|rims?)\b", re.I),
+    "macula": re.compile(r"\b(?:macula\w*|fovea\w*)\b", re.I),
+    "vessels": re.compile(r"\b(?:vessels?|vascul\w*|arter\w+|ven(?:ules?|ous)|veins?|tortuos\w+|fractal)\b", re.I),
+}  # fmt: skip
+_QUALITY_WORDS = frozenset(
+    "good usable reject rejected poor excellent adequate inadequate sufficient insufficient bad "
+    "fair acceptable unusable".split()
+)
+
+
+@dataclass(frozen=True)
+class Struck:
+    """A sentence that was taken out, and why."""
+
+    sentence: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The text that is left, and what was struck."""
+
+    kept: str
+    struck: tuple[Struck, ...]
+
+
+class _Unsupported(Exception):
+    """Why a sentence cannot stand."""
+
+
+def check_text(
+    text: str,
+    evidence: Sequence[Evidence],
+    knowledge: Knowledge,
+    *,
+    images: Sequence[ImageRecord] = (),
+    refused: Mapping[str, str] | None = None,
+) -> Checked:
+    """The text without the sentences that nothing supports.
+
+    Args:
+        text: Prose or markdown with citations `[E2]` and `[K:b_vcdr]`.
+        evidence: All evidence of the session.
+        knowledge: The knowledge base that `[K:id]` points into.
+        images: What is known about the photographs, for eyes named by a person.
+        refused: Tool to the reason why it gave no answer; such a reason may be repeated.
+    """
+    checker = _Checker(Facts(evidence, knowledge, images), tuple((refused or {}).values()))
+    pieces = sentences.split(text)
+    kept: list[Piece] = []
+    struck = []
+    emptied = set()
+    for position, piece in enumerate(pieces):
+        try:
+            checker.judge(piece.text, _closing(pieces, position))
+        except _Unsupported as reason:
+            struck.append(Struck(piece.text, str(reason)))
+            emptied.add(piece.line)
+            if not piece.before.strip():
+                kept.append(Piece(piece.before, "", piece.line))
+            continue
+        kept.append(piece)
+    filled = {piece.line for piece in kept if piece.text}
+    parts = [p.before + p.text for p in kept if p.line not in emptied or p.line in filled]
+    return Checked("".join(parts).strip(), tuple(struck))
+
+
+def _closing(pieces: list[Piece], position: int) -> tuple[str, ...]:
+    """The citations that end the run of sentences in which this one stands."""
+    line = pieces[position].line
+    for piece in pieces[position:]:
+        if piece.line != line:
+            break
+        stretches, _ = sentences.segments(piece.text)
+        if stretches:
+            return stretches[-1].cites
+    return ()
+
+
+class _Checker:
+    def __init__(self, facts: Facts, reasons: tuple[str, ...]) -> None:
+        self.facts = facts
+        spoken = [*reasons]
+        for piece in facts.evidence.values():
+            spoken += [missing.reason for missing in piece.result.not_measured]
+        self._reasons = tuple(
+            " ".join(tokens(part.text)) for text in spoken for part in sentences.split(text) if part.text
+        )  # fmt: skip
+        self._label = {" ".join(tokens(p.text)) for p in sentences.split(LABEL)}
+
+    def judge(self, sentence: str, closing: tuple[str, ...]) -> None:
+        """Returns when the sentence may stand; raises `_Unsupported` otherwise."""
+        if not sentence:
+            return
+        body = sentences.without_citations(sentence).strip(" *_#>\t")
+        if _LINK.search(body):
+            raise _Unsupported("links and markup are not allowed")
+        stretches, tail = sentences.segments(sentence)
+        for identifier in (cite for stretch in stretches for cite in stretch.cites):
+            self._must_exist(identifier)
+        if not self._is_claim(body) or self._is_exempt(body):
+            return
+        if not stretches:
+            # One citation may end a quotation of several sentences.
+            if closing and all(self._exists(cite) for cite in closing):
+                if is_quoted(body, self._texts(closing), least=1.0):
+                    self._check(Segment(body, closing), carried=None)
+                    return
+            raise _Unsupported("no citation")
+        if self._is_claim(tail):
+            raise _Unsupported("the sentence does not end in its citation")
+        carried: str | None = None
+        for stretch in stretches:
+            carried = self._check(stretch, carried=carried)
+
+    # What counts as a claim
+
+    def _is_claim(self, body: str) -> bool:
+        found, unread = sentences.numbers(body)
+        named = [
+            key for key, _, _ in sentences.phrases(body, self.facts.names) if key != "laterality"
+        ]
+        return bool(
+            found
+            or unread
+            or named
+            or sentences.eyes(body)
+            or CLINICAL.search(body)
+            or JUDGEMENT.search(body)
+            or ADVICE.search(body)
+        )
+
+    def _is_exempt(self, body: str) -> bool:
+        plain = " ".join(tokens(body))
+        if plain in self._label or plain in self._reasons:
+            return True
+        if tokens(body.rstrip(": ")) in self.facts.names and not sentences.eyes(body):
+            return True  # a heading
+        for reason in self._reasons:
+            plain = plain.replace(reason, " ")
+        if sentences.numbers(plain)[0] or ADVICE.search(plain) or JUDGEMENT.search(plain):
+            return False
+        if body.rstrip("*_ ").endswith("?") and _QUESTION.search(body):
+            return not _FINITE.search(" ".join(plain.split()[3:]))
+        if _REQUEST.search(body) or _CAPABILITY.search(body):
+            return not _FINITE.search(plain)
+        decline = _DECLINE.search(plain)
+        if decline:
+            rest = plain[: decline.start()] + plain[decline.end() :]
+            return not _FINITE.search(re.sub(r"\bbecause\s*$", "", rest.strip()))
+        return False
+
+    # Citations
+
+    def _exists(self, identifier: str) -> bool:
+        if identifier.startswith("K:"):
+            return identifier[2:] in self.facts.knowledge.entries
+        return identifier in self.facts.evidence
+
+    def _must_exist(self, identifier: str) -> None:
+        if not self._exists(identifier):
+            raise _Unsupported(f"cites [{identifier}], which does not exist")
+
+    def _texts(self, cites: Sequence[str]) -> list[str]:
+        texts = []
+        for cite in cites:
+            if cite.startswith("K:"):
+                texts += self.facts.entry_texts(cite[2:])
+            else:
+                texts += self.facts.evidence_texts(self.facts.evidence[cite])
+        return texts
+
+    # One cited stretch
+
+    def _check(self, stretch: Segment, *, carried: str | None) -> str | None:
+        """Raises unless the citations support the stretch; gives the quantity it named last."""
+        text = stretch.text
+        pieces = [self.facts.evidence[c] for c in stretch.cites if not c.startswith("K:")]
+        entries = [cite for cite in stretch.cites if cite.startswith("K:")]
+        if ADVICE.search(text):
+            self._check_advice(text, entries)
+        if not pieces:
+            self._check_quotation(text, entries)
+            return carried
+        self._check_images(text, pieces)
+        self._check_eyes(text, pieces)
+        self._check_gradable(text, pieces)
+        if entries and is_quoted(text, self._texts(entries), least=1.0):
+            return carried
+        mentioned = sentences.phrases(text, self.facts.quantities)
+        quantity = mentioned[-1][0] if mentioned else carried
+        verified = self._check_numbers(text, pieces, entries, mentioned, carried)
+        verified += self._check_findings(text, pieces, entries)
+        verified += self._check_quality(text, pieces)
+        quoted = is_quoted(text, self._texts(stretch.cites), least=0.75)
+        if JUDGEMENT.search(text) and not quoted:
+            raise _Unsupported("no cited result judges what is normal")
+        self._check_words(text, stretch.cites)
+        if not (verified or quoted or self._named_result(text, pieces)):
+            raise _Unsupported(f"nothing in it can be checked against [{pieces[0].id}]")
+        return quantity
+
+    def _check_advice(self, text: str, entries: Sequence[str]) -> None:
+        if not entries:
+            raise _Unsupported("advice without a citation of the knowledge base")
+        if not is_quoted(text, self._texts(entries), least=0.6):
+            raise _Unsupported(f"[{entries[0]}] does not give this advice")
+
+    def _check_quotation(self, text: str, entries: Sequence[str]) -> None:
+        if not is_quoted(text, self._texts(entries), least=0.6):
+            raise _Unsupported(f"[{entries[0]}] does not say this")
+        if _PATIENT.search(text):
+            raise _Unsupported("says something about this eye, but cites general knowledge only")
+
+    def _check_images(self, text: str, pieces: Sequence[Evidence]) -> None:
+        for handle in re.findall(r"\bimg\d+\b", text):
+            if not any(handle in piece.images for piece in pieces):
+                raise _Unsupported(f"[{pieces[0].id}] is not about `{handle}`")
+
+    def _check_eyes(self, text: str, pieces: Sequence[Evidence]) -> None:
+        named = {eye for eye, _ in sentences.eyes(text)}
+        known = frozenset[str]().union(*(self.facts.eyes_of(piece) for piece in pieces))
+        for eye in sorted(named - known):
+            side = "right" if eye == "OD" else "left"
+            raise _Unsupported(f"names the {side} eye, which [{pieces[0].id}] is not about")
+
+    def _check_gradable(self, text: str, pieces: Sequence[Evidence]) -> None:
+        if _GRADABLE.search(text) or _DECLINE.search(text):
+            return  # compared with the quality findings themselves
+        touched = {name for name, pattern in _STRUCTURE.items() if pattern.search(text)}
+        for key, _, _ in sentences.phrases(text, self.facts.names):
+            structure = self.facts.knowledge.get(key).structure
+            if structure:
+                touched.add(structure)
+        for piece in pieces:
+            for handle in piece.images:
+                barred = touched & self.facts.ungradable.get(handle, frozenset())
+                if barred:
+                    raise _Unsupported(f"the quality check found the {min(barred)} not gradable")
+
+    def _check_numbers(
+        self,
+        text: str,
+        pieces: Sequence[Evidence],
+        entries: Sequence[str],
+        mentioned: Sequence[tuple[str, int, int]],
+        carried: str | None,
+    ) -> int:
+        found, unread = sentences.numbers(text)
+        if unread:
+            raise _Unsupported("a number in it cannot be read")
+        values = [value for piece in pieces for value in self.facts.values(piece)]
+        levels = set[float]().union(*(self.facts.levels(piece) for piece in pieces))
+        near = frozenset(number.unit for number in found if number.unit)
+        eyes = sentences.eyes(text)
+        verified = 0
+        for number in found:
+            if number.unit == "%" and _COVERAGE.search(text[number.end :]):
+                if number.value not in levels:
+                    raise _Unsupported(f"no interval of {number.value:g} % is cited")
+                continue
+            quantity = _governing(mentioned, number) or carried
+            own = [value for value in values if value.quantity == quantity]
+            if own:
+                candidates = _zoned(own, text)
+            else:
+                candidates = values if quantity is None else [v for v in values if not v.quantity]
+            eye = _governing(eyes_as_spans(eyes), number)
+            candidates = [v for v in candidates if eye is None or v.eye in (None, eye)]
+            if any(value.printed_as(number, near) for value in candidates):
+                verified += 1
+                continue
+            if own or not self._in_words(number, (*pieces,), entries):
+                printed = text[number.start : number.end].strip()
+                where = ", ".join(f"[{piece.id}]" for piece in pieces)
+                raise _Unsupported(f"`{printed}` is not a value of {where}")
+        return verified
+
+    def _in_words(self, number: Number, pieces: Sequence[Evidence], entries: Sequence[str]) -> bool:
+        cites = (*(piece.id for piece in pieces), *entries)
+        return any(
+            (number.value, number.unit) == (other.value, other.unit)
+            for text in self._texts(cites)
+            for other in sentences.numbers(sentences.without_citations(text))[0]
+        )
+
+    def _check_findings(self, text: str, pieces: Sequence[Evidence], entries: Sequence[str]) -> int:
+        verified = 0
+        findings = {f.concept: f for piece in pieces for f in piece.result.findings}
+        for concept in ("eye", "field", "quality", *STRUCTURES.values()):
+            findings.pop(concept, None)
+        known = dict(self.facts.terms)
+        for concept in findings:
+            entry = self.facts.knowledge.about_output(concept)
+            names = [concept.replace("_", " "), *(entry.outputs.get(concept, ()) if entry else ())]
+            known.update({tokens(name): concept for name in names})
+        for concept, start, end in sentences.phrases(text, known):
+            finding = findings.get(concept)
+            said = sentences.polarity(text, start, end)
+            if finding is None:
+                self._check_mention(text, concept, text[start:end], pieces, entries)
+            elif said != finding.state:
+                state = finding.state.replace("_", " ")
+                raise _Unsupported(f"`{text[start:end]}` is {state} in [{pieces[0].id}]")
+            else:
+                verified += 1
+        return verified
+
+    def _check_mention(
+        self, text: str, concept: str, name: str,
+        pieces: Sequence[Evidence], entries: Sequence[str],
+    ) -> None:  # fmt: skip
+        """A disease or lesion that is no finding may be named only as the source names it."""
+        labels = [" ".join(case.labels) for piece in pieces for case in piece.result.similar]
+        if tokens(name) and " ".join(tokens(name)) in " ".join(tokens(" ".join(labels))):
+            if re.search(r"\b(?:cases?|neighbou?rs?|archive|labell?(?:ed|s)?)\b", text, re.I):
+                return
+        cites = (*(piece.id for piece in pieces), *entries)
+        if f"K:{concept}" in entries or is_quoted(text, self._texts(cites), least=0.75):
+            return
+        raise _Unsupported(f"`{name}` is not a finding of [{pieces[0].id}]")
+
+    def _check_quality(self, text: str, pieces: Sequence[Evidence]) -> int:
+        verified = 0
+        for piece in pieces:
+            quality = piece.result.finding("quality")
+            words = _QUALITY_WORDS & {word.lower() for word in re.findall(r"[A-Za-z]+", text)}
+            if quality and quality.value and words:
+                if {word.removesuffix("ed") for word in words} != {quality.value}:
+                    raise _Unsupported(f"the image quality is `{quality.value}` in [{piece.id}]")
+                start = text.lower().index(min(words))
+                if sentences.polarity(text, start, start + len(min(words))) != "present":
+                    raise _Unsupported(f"the image quality is `{quality.value}` in [{piece.id}]")
+                verified += 1
+            for structure, concept in STRUCTURES.items():
+                finding = piece.result.finding(concept)
+                touched = _STRUCTURE[structure].search(text)
+                gradable = _GRADABLE.search(text)
+                if finding and touched and gradable:
+                    denied = gradable[0].lower().startswith("un") or sentences.polarity(
+                        text, gradable.start(), gradable.end()
+                    ) in ("absent", "not_assessable")
+                    if denied != is_bad(finding):
+                        raise _Unsupported(f"[{piece.id}] says otherwise about the {structure}")
+                    verified += 1
+        return verified
+
+    def _check_words(self, text: str, cites: Sequence[str]) -> None:
+        """Clinical words must occur in what is cited, or name a structure."""
+        sources = set(tokens(" ".join(self._texts(cites))))
+        for cite in cites:
+            piece = self.facts.evidence.get(cite)
+            if piece is None:
+                continue
+            names = [f.concept for f in piece.result.findings]
+            names += [f.value or "" for f in piece.result.findings]
+            names += [m.name for m in piece.result.measurements]
+            names += [m.name for m in piece.result.not_measured]
+            names += [a.name for a in piece.result.artifacts]
+            names += [label for case in piece.result.similar for label in case.labels]
+            for name in names:
+                entry = self.facts.knowledge.about_output(name)
+                phrases = (name.replace("_", " "), *(entry.names() if entry else ()))
+                sources |= set(tokens(" ".join(phrases)))
+        sources |= set(tokens("retina fundus disc optic nerve vessel macula fovea grade graded "
+                              "gradable ungradable"))  # fmt: skip
+        for match in CLINICAL.finditer(text):
+            if not set(tokens(match[0])) <= sources:
+                raise _Unsupported(f"`{match[0]}` does not occur in what it cites")
+
+    def _named_result(self, text: str, pieces: Sequence[Evidence]) -> bool:
+        """Whether the stretch names an eye, picture, gap or case that the evidence holds."""
+        words = set(tokens(text))
+        for piece in pieces:
+            result = piece.result
+            if result.finding("eye") and sentences.eyes(text):
+                return True
+            if result.artifacts and words & set(
+                tokens("mask overlay map picture outline outlined drawn heatmap shown segmented")
+            ):  # noqa: E501
+                return True
+            if result.similar and words & set(tokens("case neighbour archive similar")):
+                return True
+            missing = {m.name for m in result.not_measured}
+            if _DECLINE.search(text) and any(
+                key in missing for key, _, _ in sentences.phrases(text, self.facts.quantities)
+            ):
+                return True
+        return False
+
+
+def eyes_as_spans(eyes: Sequence[tuple[str, int]]) -> list[tuple[str, int, int]]:
+    """Eye mentions in the form of phrases."""
+    return [(eye, start, start + 2) for eye, start in eyes]
+
+
+def _governing(mentions: Sequence[tuple[str, int, int]], number: Number) -> str | None:
+    """The mention that a number belongs to: the last one before it, else the first after."""
+    before = [key for key, start, _ in mentions if start < number.start]
+    if before:
+        return before[-1]
+    return mentions[0][0] if mentions else None
+
+
+def _zoned(values: list[Value], text: str) -> list[Value]:
+    """The values of the zone that the text names; whole-field values when it names none."""
+    lowered = text.lower()
+    zones = {v.zone for v in values if v.zone and v.zone.replace("_", " ") in lowered}
+    if zones:
+        return [value for value in values if value.zone in zones]
+    return [value for value in values if value.zone is None] or values

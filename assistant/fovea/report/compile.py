@@ -1,0 +1,395 @@
+"""Compiles the report from evidence, without a language model.
+
+The result is complete by itself: 17 sections, each filled, absent, or with the
+reason why not. Nothing is graded here, and what could not be judged is never
+called normal.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from fovea.evidence import Evidence, ImageRecord
+from fovea.image import Eye
+from fovea.knowledge import Entry, Knowledge
+from fovea.manifest import Structure
+from fovea.report.facts import Facts
+from fovea.report.labels import LABEL
+from fovea.report.model import Report, Row, Section, Sentence, SourceText
+from fovea.report.wording import Worder, is_position, quoted
+
+__all__ = ["Report", "compile_report"]
+
+TITLES = (
+    ("header", "Header"), ("indication", "Indication and history"), ("quality", "Image quality"),
+    ("optic_disc", "Optic disc"), ("macula", "Macula"), ("vessels", "Vessels"),
+    ("periphery", "Periphery"), ("lesions", "Lesions"), ("biomarkers", "Biomarkers and reference"),
+    ("comparison", "Comparison with earlier photographs"), ("impression", "Impression"),
+    ("differential", "Differential"), ("recommendation", "Recommendation and urgency"),
+    ("similar", "Similar cases"), ("limitations", "Limitations and intended use"),
+    ("provenance", "Provenance"), ("sign_off", "Sign-off"),
+)  # fmt: skip
+URGENCY = ("U5", "U4", "U4w", "U3", "U2", "U1", "U0")
+_TOOLS: Mapping[str, tuple[str, ...]] = {
+    "quality": ("assess_quality",),
+    "optic_disc": ("segment_optic_disc",),
+    "macula": ("segment_lesions",),
+    "vessels": ("segment_vessels", "measure_biomarkers"),
+    "lesions": ("segment_lesions",),
+    "biomarkers": ("measure_biomarkers", "segment_optic_disc"),
+    "comparison": ("compare_images",),
+    "impression": ("classify_disease",),
+    "similar": ("find_similar_cases",),
+}
+_JUDGED = frozenset({"eye", "field", "quality", "fundus_photograph"})
+
+
+def compile_report(
+    images: Sequence[ImageRecord],
+    evidence: Sequence[Evidence],
+    *,
+    knowledge: Knowledge,
+    refused: Mapping[str, str] | None = None,
+    created: str | None = None,
+) -> Report:
+    """The draft report over all photographs.
+
+    Args:
+        images: Photographs of the session.
+        evidence: Everything found about them.
+        knowledge: Names, reference values and guidance.
+        refused: Tool (`segment_lesions`, or `segment_lesions img1`) to the reason why it
+            gave no answer.
+        created: UTC time, ISO 8601; now when omitted.
+    """
+    compiler = _Compiler(tuple(images), tuple(evidence), knowledge, dict(refused or {}))
+    sections = tuple(
+        compiler.section(number, key, title) for number, (key, title) in enumerate(TITLES, start=1)
+    )
+    cited = dict.fromkeys(i for s in sections for t in s.sentences for i in t.knowledge)
+    return Report(
+        label=LABEL,
+        created=created or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        images=tuple(images),
+        sections=sections,
+        evidence=tuple(piece.id for piece in evidence),
+        knowledge=tuple(_source_text(knowledge, identifier) for identifier in cited),
+        knowledge_version=knowledge.version,
+    )
+
+
+def _source_text(knowledge: Knowledge, identifier: str) -> SourceText:
+    entry = knowledge.get(identifier)
+    return SourceText(
+        id=identifier,
+        title=entry.name.en,
+        review=entry.review.status,
+        sources=tuple(knowledge.citation(source.key) for source in entry.sources),
+    )
+
+
+class _Compiler:
+    def __init__(
+        self,
+        images: tuple[ImageRecord, ...],
+        evidence: tuple[Evidence, ...],
+        knowledge: Knowledge,
+        refused: dict[str, str],
+    ) -> None:
+        self.images, self.evidence, self.knowledge = images, evidence, knowledge
+        self.refused = refused
+        self.facts = Facts(evidence, knowledge, images)
+        self.eyes = {record.handle: self._eye(record) for record in images}
+        self.word = Worder(knowledge, self.eyes)
+
+    def section(self, number: int, key: str, title: str) -> Section:
+        """The section; `not_measured` with the reason when nothing fills it."""
+        fill: Callable[[], Section] = getattr(self, f"_{key}")
+        return fill().model_copy(update={"number": number, "key": key, "title": title})
+
+    # Building blocks
+
+    def _eye(self, record: ImageRecord) -> Eye | None:
+        if record.eye:
+            return record.eye
+        inferred = self._inferred_eyes(record.handle)
+        return inferred.pop() if len(inferred) == 1 else None
+
+    def _inferred_eyes(self, handle: str) -> set[Eye]:
+        found: set[Eye] = set()
+        for piece in self.evidence:
+            finding = piece.result.finding("eye")
+            if handle in piece.images and finding:
+                found |= {"OD"} if finding.value == "OD" else set()
+                found |= {"OS"} if finding.value == "OS" else set()
+        return found
+
+    def _why_missing(self, key: str) -> str:
+        tools = _TOOLS[key]
+        reasons = [
+            f"`{tool}`: {self.refused[name].rstrip('.')}"
+            for tool in tools
+            for name in sorted(self.refused)
+            if name.split()[0] == tool
+        ]
+        named = " and ".join(f"`{tool}`" for tool in tools)
+        return "; ".join(reasons) or f"{named} is not installed or was not run"
+
+    def _section(
+        self, key: str, sentences: Iterable[Sentence], *, barred: Iterable[Sentence] = ()
+    ) -> Section:
+        found, bars = tuple(sentences), tuple(barred)
+        if found:
+            return _bare("filled", sentences=(*bars, *found))
+        if bars:
+            return _bare("not_assessable", "Not assessable: see below", sentences=bars)
+        return _bare("not_measured", f"Not measured: {self._why_missing(key)}")
+
+    def _barred(self, structure: Structure) -> list[Sentence]:
+        """Sentences of the quality gate that forbid judging a structure."""
+        found = []
+        for piece in self.evidence:
+            handles = [h for h in piece.images if structure in self.facts.ungradable.get(h, ())]
+            for finding in piece.result.findings:
+                if handles and finding.concept == f"gradable_{structure}":
+                    found.append(self.word.finding(piece, finding))
+        return found
+
+    def _is_barred(self, piece: Evidence, structure: Structure | None) -> bool:
+        return any(
+            structure in bad if structure else len(bad) == 3
+            for bad in (self.facts.ungradable.get(handle, frozenset()) for handle in piece.images)
+        )
+
+    def _entry(self, output: str) -> Entry | None:
+        return self.knowledge.about_output(output)
+
+    def _about(self, structure: Structure) -> list[Sentence]:
+        """Measurements, gaps and findings about one structure that may be judged."""
+        found = []
+        for piece in self.evidence:
+            if self._is_barred(piece, structure):
+                continue
+            for m in piece.result.measurements:
+                entry = self._entry(m.name)
+                if entry and entry.structure == structure and not is_position(m.name):
+                    found.append(self.word.measurement(piece, m))
+            for gap in piece.result.not_measured:
+                entry = self._entry(gap.name)
+                if entry and entry.structure == structure:
+                    found.append(self.word.missing(piece, gap))
+            for finding in piece.result.findings:
+                entry = self._entry(finding.concept)
+                if entry and entry.structure == structure and entry.kind == "finding":
+                    found.append(self.word.finding(piece, finding))
+        return found
+
+    def _findings(self, kind: str, states: tuple[str, ...]) -> list[tuple[Evidence, Entry, str]]:
+        found = []
+        for piece in self.evidence:
+            for finding in piece.result.findings:
+                entry = self._entry(finding.concept)
+                if entry and entry.kind == kind and finding.state in states:
+                    if not self._is_barred(piece, entry.structure):
+                        found.append((piece, entry, finding.concept))
+        return found
+
+    # The 17 sections
+
+    def _header(self) -> Section:
+        rows = []
+        for record in self.images:
+            rows.append(Row(label=f"{record.handle}: id", value=record.sha256[:12]))
+            rows.append(Row(label=f"{record.handle}: eye", value=self._eye_text(record)))
+            size = f"{record.width} x {record.height} px, {record.format}"
+            rows.append(Row(label=f"{record.handle}: image", value=size))
+            scale = (
+                f"{record.um_per_px:.3g} µm per px, from the file"
+                if record.um_per_px
+                else "unknown: the file gives none"
+            )
+            rows.append(Row(label=f"{record.handle}: pixel scale", value=scale))
+            rows += [Row(label=f"{record.handle}: note", value=note) for note in record.notes]
+        if not rows:
+            return _bare("absent", "Absent: there is no photograph")
+        return _bare("filled", rows=tuple(rows))
+
+    def _eye_text(self, record: ImageRecord) -> str:
+        inferred = self._inferred_eyes(record.handle)
+        names = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
+        sources = {"person": "named by a person", "dicom": "from the file", "inferred": "inferred"}
+        if record.eye:
+            text = f"{names[record.eye]}, {sources[record.eye_source or 'inferred']}"
+            others = sorted(inferred - {record.eye})
+            return text + "".join(f"; CONFLICT: looks like the {names[eye]}" for eye in others)
+        if len(inferred) == 1:
+            return f"{names[inferred.pop()]}, inferred from the photograph"
+        return "unknown: nobody named it and the photograph does not decide it"
+
+    def _indication(self) -> Section:
+        return _bare("absent", "Absent: none was supplied")
+
+    def _quality(self) -> Section:
+        found = []
+        for piece in self.evidence:
+            for finding in piece.result.findings:
+                if finding.concept in _JUDGED or finding.concept.startswith("gradable_"):
+                    found.append(self.word.finding(piece, finding))
+            score = piece.result.measurement("quality_score")
+            if score:
+                found.append(self.word.measurement(piece, score))
+        return self._section("quality", found)
+
+    def _optic_disc(self) -> Section:
+        return self._section("optic_disc", self._about("disc"), barred=self._barred("disc"))
+
+    def _macula(self) -> Section:
+        return self._section("macula", self._about("macula"), barred=self._barred("macula"))
+
+    def _vessels(self) -> Section:
+        return self._section("vessels", self._about("vessels"), barred=self._barred("vessels"))
+
+    def _periphery(self) -> Section:
+        return _bare(
+            "not_assessable",
+            "Not assessable: the periphery lies outside the field, or no installed plugin examines it",
+            sentences=tuple(self._statement("periphery", "definition")),
+        )
+
+    def _lesions(self) -> Section:
+        states = ("present", "absent", "indeterminate")
+        found = []
+        for piece, _, concept in self._findings("finding", states):
+            finding = piece.result.finding(concept)
+            if finding:
+                found.append(self.word.finding(piece, finding))
+        return self._section("lesions", found)
+
+    def _biomarkers(self) -> Section:
+        found = []
+        for piece in self.evidence:
+            for m in piece.result.measurements:
+                entry = self._entry(m.name)
+                if entry and entry.kind == "biomarker" and not self._is_barred(piece, entry.structure):
+                    found.append(self.word.comparison(piece, m, entry))
+        return self._section("biomarkers", found)
+
+    def _comparison(self) -> Section:
+        found = []
+        for piece in self.evidence:
+            if piece.tool == "compare_images" and not self._is_barred(piece, None):
+                found += [self.word.measurement(piece, m) for m in piece.result.measurements]
+                found += [self.word.missing(piece, gap) for gap in piece.result.not_measured]
+        if not found and len(self.images) < 2:
+            return _bare("absent", "Absent: there is no earlier photograph")
+        return self._section("comparison", found)
+
+    def _impression(self) -> Section:
+        found = []
+        for piece in self.evidence:
+            for m in piece.result.measurements:
+                entry = self._entry(m.name)
+                if entry and entry.kind == "scale" and not self._is_barred(piece, entry.structure):
+                    found.append(self.word.measurement(piece, m))
+        for kind in ("condition", "scale"):
+            for piece, _, concept in self._findings(kind, ("present", "absent", "indeterminate")):
+                finding = piece.result.finding(concept)
+                if finding:
+                    found.append(self.word.finding(piece, finding))
+        if not found and self.images and all(len(b) == 3 for b in self._bad_structures()):
+            return _bare("not_assessable", "Not assessable: no structure is gradable")
+        return self._section("impression", found)
+
+    def _bad_structures(self) -> list[frozenset[str]]:
+        return [self.facts.ungradable.get(record.handle, frozenset()) for record in self.images]
+
+    def _differential(self) -> Section:
+        found = []
+        for _, entry, _ in self._findings("condition", ("present", "indeterminate")):
+            for other in entry.differential:
+                found += self._statement(other, "definition")
+        if not found:
+            return _bare("absent", "Absent: no condition was found that has alternatives to weigh")
+        return _bare("filled", sentences=tuple(found))
+
+    def _recommendation(self) -> Section:
+        entries = [entry for kind in ("condition", "finding")
+                   for _, entry, _ in self._findings(kind, ("present",))]  # fmt: skip
+        if any(len(bad) == 3 for bad in self._bad_structures()):
+            entries.append(self.knowledge.get("quality"))
+        advice = [
+            (URGENCY.index(part.urgency), name, entry.id, part.text)
+            for entry in {entry.id: entry for entry in entries}.values()
+            for name, part in entry.referral.items()
+        ]
+        if not advice:
+            return _bare("absent", "Absent: no finding that a guideline gives advice on")
+        return _bare(
+            "filled",
+            sentences=tuple(quoted(text, knowledge=(i,)) for _, _, i, text in sorted(advice)),
+            rows=tuple(
+                Row(label=f"{i}: urgency", value=f"{URGENCY[rank]} by {name}")
+                for rank, name, i, _ in sorted(advice)
+            ),
+        )
+
+    def _similar(self) -> Section:
+        found = [self.word.case(p, case) for p in self.evidence for case in p.result.similar]
+        if not found and any(piece.tool == "find_similar_cases" for piece in self.evidence):
+            return _bare("absent", "Absent: the archive holds no case that is near enough")
+        return self._section("similar", found)
+
+    def _limitations(self) -> Section:
+        rows = [
+            Row(label="Intended use", value=LABEL),
+            Row(label="Knowledge base", value="Entries are drafts until a clinician has reviewed "
+                "them; reference values are used only within the method that made them."),
+        ]  # fmt: skip
+        rows += [
+            Row(label=f"Not available: {name}", value=reason)
+            for name, reason in sorted(self.refused.items())
+        ]
+        usable = [piece for piece in self.evidence if piece.result.caveats]
+        return _bare("filled", rows=tuple(rows), sentences=tuple(self.word.caveats(usable)))
+
+    def _provenance(self) -> Section:
+        rows = [Row(label="Knowledge base", value=self.knowledge.version)]
+        for piece in self.evidence:
+            source = piece.provenance
+            weights = ", ".join(f"{f} {d[:12]}" for f, d in sorted(source.weights_sha256.items()))
+            rows.append(
+                Row(
+                    label=piece.id,
+                    value=f"{piece.tool} {source.plugin_version} on {', '.join(piece.images)}; "
+                    f"weights {weights or 'none'}; {source.started}; {source.seconds:.2f} s; "
+                    f"seed {source.seed}",
+                )
+            )
+        rows.append(Row(label="Wording", value="templates; no language model took part"))
+        return _bare("filled", rows=tuple(rows))
+
+    def _sign_off(self) -> Section:
+        rows = (
+            Row(label="Status", value=LABEL),
+            Row(label="Reviewed by", value="nobody yet"),
+            Row(label="Date of review", value="none yet"),
+        )
+        return _bare("filled", rows=rows)
+
+    def _statement(self, identifier: str, topic: str) -> list[Sentence]:
+        return [
+            quoted(text, knowledge=(identifier,))
+            for name, text, _ in self.knowledge.get(identifier).statements()
+            if name == topic
+        ]
+
+
+def _bare(
+    state: str, reason: str = "", *, sentences: tuple[Sentence, ...] = (), rows: tuple[Row, ...] = ()
+) -> Section:
+    """A section whose number, key and title are filled in later."""
+    return Section.model_validate(
+        {"number": 1, "key": "", "title": "", "state": state, "reason": reason,
+         "sentences": sentences, "rows": rows}
+    )  # fmt: skip

@@ -1,0 +1,221 @@
+"""What the evidence of a session states, in the form that the checker compares with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fovea.contract import Finding
+from fovea.evidence import Evidence, ImageRecord
+from fovea.image import Eye
+from fovea.knowledge import Knowledge
+from fovea.knowledge.search import STOP_WORDS, tokens
+from fovea.report.sentences import Number, clean, numbers, split
+
+STRUCTURES = {"disc": "gradable_disc", "macula": "gradable_macula", "vessels": "gradable_vessels"}
+"""Each structure and the finding of the quality gate about it."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number that a sentence may state.
+
+    Attributes:
+        quantity: Measurement name or finding concept; `` for counts.
+    """
+
+    quantity: str
+    value: float
+    unit: str
+    eye: Eye | None = None
+    zone: str | None = None
+
+    def printed_as(self, number: Number, units_near: frozenset[str]) -> bool:
+        """Whether `number` is this value at the printed precision and in its unit."""
+        target = self.value
+        if self.unit == "1" and number.unit == "%":
+            target *= 100.0
+        elif self.unit == "1":
+            if number.unit is not None:
+                return False
+            if number.decimals == 0 and target != round(target):
+                return False  # a ratio of 0.6 is not "1"
+        elif number.unit is None:
+            if self.unit not in units_near:
+                return False
+        elif number.unit != self.unit:
+            return False
+        half_step = 0.5 * 10.0**-number.decimals
+        return abs(target - number.value) <= half_step * (1 + 1e-6) + 1e-12
+
+
+class Facts:
+    """Look-ups over evidence, knowledge and the images of a session."""
+
+    def __init__(
+        self, evidence: Sequence[Evidence], knowledge: Knowledge, images: Sequence[ImageRecord] = ()
+    ) -> None:
+        self.evidence = {piece.id: piece for piece in evidence}
+        self.knowledge = knowledge
+        self._named_eye = {record.handle: record.eye for record in images if record.eye}
+        self.handles = {record.handle for record in images}
+        self.handles |= {handle for piece in evidence for handle in piece.images}
+        quantities = {m.name for piece in evidence for m in piece.result.measurements}
+        quantities |= {m.name for piece in evidence for m in piece.result.not_measured}
+        quantities |= {name for entry in knowledge.entries.values() for name in entry.outputs}
+        self.quantities = self._quantity_phrases(quantities)
+        self.terms = {
+            tokens(name): entry.id
+            for entry in knowledge.entries.values()
+            if entry.kind in ("condition", "finding")
+            for name in (entry.name.en, *entry.synonyms.en)
+        }
+        self.names = {
+            tokens(name): entry.id
+            for entry in knowledge.entries.values()
+            if entry.kind != "guideline"
+            for name in entry.names()
+        }
+        self.ungradable = self._ungradable(evidence)
+
+    def _quantity_phrases(self, quantities: Iterable[str]) -> dict[tuple[str, ...], str]:
+        found: dict[tuple[str, ...], str] = {}
+        for name in sorted(quantities):
+            entry = self.knowledge.about_output(name)
+            for phrase in (name.replace("_", " "), *(entry.outputs.get(name, ()) if entry else ())):
+                found.setdefault(tokens(phrase), name)
+        return found
+
+    @staticmethod
+    def _ungradable(evidence: Sequence[Evidence]) -> dict[str, frozenset[str]]:
+        """Per image, the structures about which nothing may be said."""
+        found: dict[str, frozenset[str]] = {}
+        for piece in evidence:
+            result = piece.result
+            fundus, quality = result.finding("fundus_photograph"), result.finding("quality")
+            unusable = (fundus and fundus.state == "absent") or (
+                quality and quality.value == "reject"
+            )
+            bad = frozenset(
+                structure
+                for structure, concept in STRUCTURES.items()
+                if unusable or is_bad(result.finding(concept))
+            )
+            for handle in piece.images:
+                found[handle] = found.get(handle, frozenset()) | bad
+        return found
+
+    def eyes_of(self, piece: Evidence) -> frozenset[Eye]:
+        """The eyes that a piece of evidence is about; empty when nobody knows."""
+        own = piece.result.finding("eye")
+        if own and own.value in ("OD", "OS"):
+            return frozenset({_eye(own.value)})
+        named = {self._named_eye[h] for h in piece.images if h in self._named_eye}
+        measured = {m.eye for m in piece.result.measurements if m.eye}
+        return frozenset(measured or named or self._inferred(piece.images))
+
+    def _inferred(self, handles: Sequence[str]) -> set[Eye]:
+        return {
+            _eye(finding.value)
+            for piece in self.evidence.values()
+            if set(piece.images) <= set(handles) and piece.images
+            for finding in piece.result.findings
+            if finding.concept == "eye" and finding.value in ("OD", "OS")
+        }
+
+    def values(self, piece: Evidence) -> list[Value]:
+        """Every number that the evidence states as its result."""
+        found = []
+        for m in piece.result.measurements:
+            found.append(Value(m.name, m.value, m.unit, m.eye, m.zone))
+            if m.interval:
+                found.append(Value(m.name, m.interval.low, m.unit, m.eye, m.zone))
+                found.append(Value(m.name, m.interval.high, m.unit, m.eye, m.zone))
+        for f in piece.result.findings:
+            known = (f.probability, f.threshold)
+            found += [Value(f.concept, p, "1") for p in known if p is not None]
+        similar = piece.result.similar
+        if similar:
+            labels = [label for case in similar for label in case.labels]
+            counts = {len(similar), *(labels.count(label) for label in labels)}
+            counts |= {case.rank for case in similar}
+            found += [Value("", float(count), "1") for count in sorted(counts)]
+            found += [Value("", case.closeness_percentile, "%") for case in similar]
+            found += [Value("", case.closeness_percentile / 100, "1") for case in similar]
+        return found
+
+    def levels(self, piece: Evidence) -> set[float]:
+        """Nominal coverages of the intervals, in percent."""
+        return {round(100 * m.interval.level, 6) for m in piece.result.measurements if m.interval}
+
+    def evidence_texts(self, piece: Evidence) -> list[str]:
+        """Everything that the evidence says in words."""
+        result = piece.result
+        texts = [result.summary, *(caveat.text for caveat in result.caveats)]
+        texts += [f.detail for f in result.findings if f.detail]
+        texts += [missing.reason for missing in result.not_measured]
+        texts += [m.method for m in result.measurements]
+        texts += [case.why for case in result.similar]
+        texts += [passage.text for passage in result.passages]
+        return texts
+
+    def entry_texts(self, identifier: str) -> list[str]:
+        """Every statement of a knowledge entry."""
+        return [text for _, text, _ in self.knowledge.get(identifier).statements()]
+
+
+def is_bad(finding: Finding | None) -> bool:
+    """Whether the quality gate found the structure not gradable."""
+    return finding is not None and finding.state in ("absent", "not_assessable")
+
+
+def _eye(value: str | None) -> Eye:
+    return "OD" if value == "OD" else "OS"
+
+
+_DIRECTIONS = frozenset(
+    tokens(
+        "above below more less fewer higher lower high low wider narrower wide narrow large larger "
+        "small smaller right left before after increase decrease rise fall rises falls always all "
+        "only immediate immediately urgent routine early late mild moderate severe"
+    )
+)
+_NEGATIVE = frozenset(
+    tokens("no not none never neither nor without cannot absent absence exclude excluded excludes")
+)
+
+
+def is_quoted(sentence: str, texts: Iterable[str], *, least: float) -> bool:
+    """Whether a sentence says what one sentence of `texts` says.
+
+    Word for word counts always. Otherwise the share of its content words that the
+    source sentence has must reach `least`, its numbers must come in the same order,
+    and it may neither add nor drop a negation, nor add a word of direction or degree.
+    """
+    words = tokens(sentence)
+    content = [word for word in words if word not in STOP_WORDS]
+    if not content:
+        return False
+    for text in texts:
+        if " ".join(words) in " ".join(tokens(text)):
+            return True
+        for piece in split(text):
+            source = tokens(piece.text)
+            shared = sum(word in source for word in content) / len(content)
+            if (
+                shared >= least
+                and bool(_NEGATIVE & set(words)) == bool(_NEGATIVE & set(source))
+                and not (_DIRECTIONS & set(words)) - set(source)
+                and _same_order(_figures(sentence), _figures(piece.text))
+            ):
+                return True
+    return False
+
+
+def _figures(text: str) -> list[tuple[float, str | None]]:
+    return [(number.value, number.unit) for number in numbers(clean(text))[0]]
+
+
+def _same_order(few: list[tuple[float, str | None]], many: list[tuple[float, str | None]]) -> bool:
+    rest = iter(many)
+    return all(any(item == other for other in rest) for item in few)

@@ -1,0 +1,191 @@
+"""Turns single facts into sentences that end in their citation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fovea.contract import Finding, Measurement, Neighbour, NotMeasured
+from fovea.evidence import Evidence
+from fovea.image import Eye
+from fovea.knowledge import Entry, Knowledge
+from fovea.report.model import Fact, Sentence
+
+EYE_NAMES: dict[Eye, str] = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
+_UNITS = {"1": "", "um": " µm", "um2": " µm²", "mm2": " mm²", "px2": " px²", "deg": "°"}
+_POSITIONS = ("_x", "_y")
+
+
+def printed(value: float, unit: str) -> str:
+    """A number at three significant digits, ratios at two decimals or more."""
+    if float(value).is_integer() or abs(value) >= 100:
+        text = f"{value:.0f}"
+    elif unit == "1" and abs(value) >= 0.1:
+        text = f"{value:.2f}"
+    else:
+        text = f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.6f}"
+    return text + _UNITS.get(unit, f" {unit}")
+
+
+def name_of(output: str, knowledge: Knowledge) -> str:
+    """A plugin output in words: the first phrase of its entry, else its own name."""
+    entry = knowledge.about_output(output)
+    known = entry.outputs.get(output, ()) if entry else ()
+    if known:
+        return known[0]
+    if entry and entry.id == output:
+        return entry.name.en[0].lower() + entry.name.en[1:]
+    return output.replace("_", " ")
+
+
+class Worder:
+    """Words facts of one report; names the photograph when there are several."""
+
+    def __init__(self, knowledge: Knowledge, eyes: dict[str, Eye | None]) -> None:
+        self._knowledge, self._eyes = knowledge, eyes
+
+    def place(self, piece: Evidence, eye: Eye | None = None) -> str:
+        """` of the right eye (OD) in img1`, as far as known and needed."""
+        eye = eye or (self._eyes.get(piece.images[0]) if len(piece.images) == 1 else None)
+        words = f" of the {EYE_NAMES[eye]}" if eye else ""
+        if len(self._eyes) > 1 and len(piece.images) == 1:
+            words += f" in {piece.images[0]}"
+        return words
+
+    def measurement(self, piece: Evidence, m: Measurement) -> Sentence:
+        """`The vertical cup-to-disc ratio of the right eye (OD) is 0.42 … [E3].`"""
+        value = printed(m.value, m.unit)
+        if m.interval:
+            low, high = (printed(end, m.unit) for end in (m.interval.low, m.interval.high))
+            value += f" ({m.interval.level * 100:g} % interval {low} to {high})"
+        zone = f" in {m.zone.replace('_', ' ')}" if m.zone else ""
+        name = name_of(m.name, self._knowledge)
+        return Sentence(
+            text=f"The {name}{self.place(piece, m.eye)}{zone} is {value} [{piece.id}].",
+            evidence=(piece.id,),
+            facts=(
+                Fact(
+                    kind="measurement", name=m.name, value=m.value, unit=m.unit, zone=m.zone,
+                    low=m.interval.low if m.interval else None,
+                    high=m.interval.high if m.interval else None,
+                    eye=m.eye, image=_image(piece), text=m.method,
+                ),
+            ),
+        )  # fmt: skip
+
+    def missing(self, piece: Evidence, gap: NotMeasured) -> Sentence:
+        """`The AVR could not be measured: reason [E5].`"""
+        name = name_of(gap.name, self._knowledge)
+        reason = gap.reason.rstrip(".")
+        return Sentence(
+            text=f"The {name}{self.place(piece)} could not be measured: {reason} [{piece.id}].",
+            evidence=(piece.id,),
+            facts=(
+                Fact(kind="not_measured", name=gap.name, text=gap.reason, image=_image(piece)),
+            ),
+        )
+
+    def finding(self, piece: Evidence, f: Finding) -> Sentence:
+        """A finding with its polarity, and probability where there is one."""
+        name, where = name_of(f.concept, self._knowledge), self.place(piece)
+        if f.concept == "eye" and f.value in ("OD", "OS"):
+            side = EYE_NAMES["OD" if f.value == "OD" else "OS"]
+            said = f"The photograph shows the {side}"
+        elif f.concept.startswith("gradable_"):
+            verb = {"present": "is", "absent": "is not", "not_assessable": "is not"}
+            part = f.concept.removeprefix("gradable_")
+            said = f"The {part}{where} {verb.get(f.state, 'may not be')} gradable"
+        elif f.state == "present" and f.value:
+            said = f"The {name}{where} is {f.value.replace('_', ' ')}"
+        elif f.state == "present":
+            said = f"The finding `{name}` is present{where}"
+        elif f.state == "absent":
+            said = f"The finding `{name}` is absent{where}"
+        elif f.state == "indeterminate":
+            said = f"The finding `{name}` is indeterminate{where}"
+        else:
+            said = f"The finding `{name}`{where} could not be assessed"
+        if f.probability is not None:
+            kind = "probability" if f.calibrated else "uncalibrated score"
+            said += f" ({kind} {printed(f.probability, '1')})"
+        detail = f": {f.detail.rstrip('.')}" if f.detail else ""
+        return Sentence(
+            text=f"{said}{detail} [{piece.id}].",
+            evidence=(piece.id,),
+            facts=(
+                Fact(
+                    kind="finding", name=f.concept, state=f.state, text=f.value,
+                    value=f.probability, image=_image(piece),
+                ),
+            ),
+        )  # fmt: skip
+
+    def case(self, piece: Evidence, case: Neighbour) -> Sentence:
+        """One similar case of the archive."""
+        labels = f", labelled {', '.join(case.labels)}," if case.labels else ", without a label,"
+        near = f"{case.closeness_percentile:.1f}"
+        return Sentence(
+            text=f"Case {case.case_id}{labels} is closer than {near} % of random pairs: "
+            f"{case.why.rstrip('.')} [{piece.id}].",
+            evidence=(piece.id,),
+            facts=(
+                Fact(
+                    kind="case", name=case.case_id, value=case.closeness_percentile, unit="%",
+                    text=", ".join(case.labels), image=_image(piece),
+                ),
+            ),
+        )  # fmt: skip
+
+    def caveats(self, pieces: Iterable[Evidence]) -> list[Sentence]:
+        """Every caveat once, with all evidence that carries it."""
+        ids: dict[str, list[str]] = {}
+        for piece in pieces:
+            for caveat in piece.result.caveats:
+                ids.setdefault(caveat.text, []).append(piece.id)
+        return [quoted(text, tuple(dict.fromkeys(found))) for text, found in ids.items()]
+
+    def comparison(self, piece: Evidence, m: Measurement, entry: Entry) -> Sentence:
+        """Where a biomarker lies in the range of its own method, or why that is not said."""
+        name, where = name_of(m.name, self._knowledge), self.place(piece, m.eye)
+        result = self._knowledge.compare_to_range(entry.id, m.value, output=m.name, method=m.method)
+        cites = f"[{piece.id}][K:{entry.id}]"
+        if result.position is None:
+            text = f"The {name}{where} was not compared with reference values {cites}."
+        else:
+            text = f"The {name}{where} is {result.position} the reference range {cites}."
+        return Sentence(
+            text=text,
+            evidence=(piece.id,),
+            knowledge=(entry.id,),
+            facts=(
+                Fact(
+                    kind="comparison", name=m.name, value=m.value, unit=m.unit, low=result.low,
+                    high=result.high, state=result.position or "not_compared",
+                    text=result.reason, eye=m.eye, image=_image(piece),
+                ),
+            ),
+        )  # fmt: skip
+
+
+def quoted(text: str, evidence: tuple[str, ...] = (), knowledge: tuple[str, ...] = ()) -> Sentence:
+    """Words of the evidence or of the knowledge base, cited."""
+    cites = "".join(f"[{i}]" for i in evidence) + "".join(f"[K:{i}]" for i in knowledge)
+    return Sentence(
+        text=f"{text.rstrip('.')} {cites}.",
+        evidence=evidence,
+        knowledge=knowledge,
+        facts=tuple(Fact(kind="statement", name=i, text=text) for i in (*evidence, *knowledge)),
+    )
+
+
+def is_position(name: str) -> bool:
+    """Whether a measurement is a coordinate, which belongs to the data and not to prose."""
+    return name.endswith(_POSITIONS)
+
+
+def first_image(pieces: Sequence[Evidence]) -> tuple[str, ...]:
+    """Handles of the photographs that the evidence is about."""
+    return tuple(dict.fromkeys(handle for piece in pieces for handle in piece.images))
+
+
+def _image(piece: Evidence) -> str | None:
+    return piece.images[0] if len(piece.images) == 1 else None

@@ -1,0 +1,1 @@
+"""Optic disc and cup: masks, cup-to-disc ratios and disc size."""

@@ -1,0 +1,457 @@
+"""The case archive: what is acknowledged stays, what is damaged is told, nobody is named."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from fovea.archive import CaseArchive, Label, NewCase, index_folder
+from fovea.archive.database import FILE, KEY_FILE
+from fovea.archive.records import thumbnail_of
+from fovea.errors import ArchiveError, ConfigError
+from fovea.image import Photograph, open_photograph
+
+JPEG = cv2.imencode(".jpg", np.full((8, 8, 3), 90, np.uint8))[1].tobytes()
+PATIENT = "Erika-Mustermann-1964-08-12"
+
+
+def sha(number: int) -> str:
+    return f"{number:064x}"
+
+
+def direction(number: int, dim: int = 16) -> np.ndarray:
+    return np.random.default_rng(number).normal(size=dim).astype(np.float32)
+
+
+def new_case(number: int, encoder_id: str = "a", **known: object) -> NewCase:
+    vector = known.pop("vector", direction(number))
+    return NewCase(sha(number), encoder_id, vector, JPEG, **known)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> CaseArchive:
+    return CaseArchive.open(tmp_path / "archive")
+
+
+def raw(archive_folder: Path, statement: str, *values: object) -> None:
+    """Write behind the archive's back, as a failing disk would."""
+    connection = sqlite3.connect(archive_folder / FILE)
+    connection.execute(statement, values)
+    connection.commit()
+    connection.close()
+
+
+def nearest(archive: CaseArchive, number: int, k: int = 5, encoder_id: str = "a") -> list[str]:
+    cases = archive.search(encoder_id, direction(number), k, exclude_sha256=sha(number))
+    return [case.case_id for case in cases]
+
+
+def test_adding_twice_changes_nothing(archive: CaseArchive) -> None:
+    case = new_case(1, labels=(Label("glaucoma", "metadata"),), eye="OD", date=date(2024, 5, 1))
+    assert archive.add(case).outcome == "added"
+    again = archive.add(case)
+    assert (again.case_id, again.outcome) == ("C000001", "already_there")
+    assert archive.count("a") == 1
+    assert archive.verify() == []
+
+
+def test_unknown_overwrites_nothing_and_labels_replace_those_of_their_source(
+    archive: CaseArchive,
+) -> None:
+    archive.add(new_case(1, eye="OD", labels=(Label("glaucoma", "metadata"),)))
+    archive.add(new_case(1, labels=(Label("normal", "review"),)))
+    assert archive.add(new_case(1)).outcome == "already_there"
+    archive.annotate(sha(1), labels=(Label("suspect", "metadata"),))
+    [case] = archive.search("a", direction(1), 1, exclude_sha256=sha(9))
+    assert case.labels == ("normal", "suspect")
+    assert case.eye == "OD"
+
+
+def test_removed_case_is_gone_and_its_number_is_not_used_again(
+    archive: CaseArchive, tmp_path: Path
+) -> None:
+    for number in (1, 2, 3):
+        archive.add(new_case(number))
+    assert "C000003" in nearest(archive, 9)
+    archive.remove("C000003")
+    assert "C000003" not in nearest(archive, 9)
+    assert archive.add(new_case(4)).case_id == "C000004"
+    with pytest.raises(ArchiveError, match="no case `C000003`"):
+        archive.remove("C000003")
+    with pytest.raises(ArchiveError, match="no case"):
+        archive.thumbnail("C000003")
+
+
+def test_removed_picture_leaves_no_bytes_behind(archive: CaseArchive, tmp_path: Path) -> None:
+    picture = np.random.default_rng(5).integers(0, 255, (200, 200, 3), dtype=np.uint8)
+    jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+    added = archive.add(NewCase(sha(1), "a", direction(1), jpeg))
+    part = jpeg[5000:5060]
+    files = [tmp_path / "archive" / name for name in (FILE, f"{FILE}-wal")]
+    assert any(part in path.read_bytes() for path in files)
+    archive.remove(added.case_id)
+    assert not any(part in path.read_bytes() for path in files)
+
+
+def test_search_leaves_out_the_photograph_and_its_patient(archive: CaseArchive) -> None:
+    close = direction(1) + 0.01
+    archive.add(new_case(1, patient_id="p1"))
+    archive.add(new_case(2, vector=close, patient_id="p1"))
+    archive.add(new_case(3, vector=-direction(1), patient_id="p2"))
+    archive.add(new_case(4, vector=direction(1)))
+    assert nearest(archive, 1) == ["C000004", "C000003"]
+    outsider = archive.search(
+        "a", direction(1), 5, exclude_sha256=sha(9), exclude_patient=archive.pseudonym("p1")
+    )
+    assert [case.case_id for case in outsider] == ["C000004", "C000003"]
+    archive.add(new_case(5, vector=close))
+    # Photographs of unknown patients do not count as those of one patient.
+    assert "C000005" in nearest(archive, 4)
+
+
+def test_results_equal_those_of_exhaustive_comparison(archive: CaseArchive) -> None:
+    for number in range(60):
+        archive.add(new_case(number))
+    query = direction(999) / np.linalg.norm(direction(999))
+    stored = np.stack([direction(n) / np.linalg.norm(direction(n)) for n in range(60)])
+    expected = np.argsort(-(stored @ query))[:10]
+    cases = archive.search("a", query, 10, exclude_sha256=sha(999))
+    assert [case.sha256 for case in cases] == [sha(int(n)) for n in expected]
+    np.testing.assert_allclose(
+        [case.distance for case in cases], 1 - (stored @ query)[expected], atol=2e-3
+    )
+    assert len(archive.search("a", query, 500, exclude_sha256=sha(3))) == 59
+
+
+def test_two_encoders_are_never_mixed(archive: CaseArchive) -> None:
+    archive.add(new_case(1, "a"))
+    archive.add(new_case(2, "b", vector=direction(2, dim=8)))
+    archive.add(new_case(1, "b", vector=direction(1, dim=8)))
+    assert (archive.count("a"), archive.count("b"), archive.count("c")) == (1, 2, 0)
+    assert archive.encoders() == {"a": 1, "b": 2}
+    assert nearest(archive, 9) == ["C000001"]
+    assert archive.search("c", direction(1), 3, exclude_sha256=sha(9)) == []
+    with pytest.raises(ArchiveError, match="length 16 cannot be looked up"):
+        archive.search("b", direction(1), 3, exclude_sha256=sha(9))
+    with pytest.raises(ArchiveError, match="does not fit the others"):
+        archive.add(new_case(3, "a", vector=direction(3, dim=8)))
+    assert archive.count("a") == 1
+
+
+@pytest.mark.parametrize("vector", [np.zeros(4), np.full(4, np.nan), np.ones((2, 2)), np.ones(0)])
+def test_vectors_without_direction_are_refused(archive: CaseArchive, vector: np.ndarray) -> None:
+    with pytest.raises(ArchiveError, match="cannot be used"):
+        archive.add(new_case(1, vector=vector))
+    assert archive.count("a") == 0
+
+
+def test_random_pairs_are_sorted_repeatable_and_of_different_patients(tmp_path: Path) -> None:
+    archive = CaseArchive.open(tmp_path / "archive")
+    for number in range(150):
+        patient = f"p{number // 2}"
+        archive.add(new_case(number, patient_id=patient, vector=direction(number // 2) * 2))
+    distances = archive.random_pair_distances("a")
+    assert 4000 < len(distances) <= 5000
+    assert np.all(np.diff(distances) >= 0)
+    assert distances[0] > 0.01, "the two photographs of one patient are equal and must be left out"
+    again = CaseArchive.open(tmp_path / "archive").random_pair_distances("a")
+    np.testing.assert_array_equal(distances, again)
+    assert len(archive.random_pair_distances("none")) == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "value"),
+    [
+        ("UPDATE embeddings SET vector = ? WHERE sha256 = ?", np.ones(16, "<f2").tobytes()),
+        ("UPDATE embeddings SET encoder_id = 'a', dim = ? WHERE sha256 = ?", 8),
+        ("UPDATE cases SET labels = ? WHERE sha256 = ?", '[{"name": "x", "source": "y"}]'),
+        ("UPDATE cases SET patient = ? WHERE sha256 = ?", "P00000000000000000000"),
+        ("UPDATE cases SET thumbnail = ? WHERE sha256 = ?", b"\xff\xd8\xff broken"),
+    ],
+)
+def test_altered_rows_are_told_never_used_and_repaired_by_adding_again(
+    archive: CaseArchive, tmp_path: Path, statement: str, value: object
+) -> None:
+    for number in (1, 2, 3):
+        archive.add(new_case(number, patient_id=f"p{number}"))
+    raw(tmp_path / "archive", statement, value, sha(2))
+    reopened = CaseArchive.open(tmp_path / "archive")
+    [problem] = reopened.verify()
+    assert "C000002" in problem
+    with pytest.raises(ArchiveError, match="C000002"):
+        nearest(reopened, 9)
+    assert not reopened.has(sha(2), "a")
+    assert reopened.add(new_case(2, patient_id="p2")).case_id == "C000002"
+    assert reopened.verify() == []
+    assert len(nearest(reopened, 9)) == 3
+
+
+def test_damaged_file_is_refused_and_left_alone(archive: CaseArchive, tmp_path: Path) -> None:
+    archive.add(new_case(1))
+    archive.close()
+    path = tmp_path / "archive" / FILE
+    path.write_bytes(b"no database at all" * 300)
+    before = path.read_bytes()
+    with pytest.raises(ArchiveError, match="backup"):
+        CaseArchive.open(tmp_path / "archive")
+    assert path.read_bytes() == before
+
+
+def test_strangers_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    raw(tmp_path, "CREATE TABLE theirs (x)")
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(ArchiveError, match="another program"):
+        CaseArchive.open(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_lost_or_other_key_is_refused(archive: CaseArchive, tmp_path: Path) -> None:
+    archive.add(new_case(1, patient_id=PATIENT))
+    archive.close()
+    key = tmp_path / "archive" / KEY_FILE
+    kept = key.read_bytes()
+    for content in (None, b"x" * 32, b""):
+        key.unlink() if content is None else key.write_bytes(content)
+        with pytest.raises(ArchiveError, match="key"):
+            CaseArchive.open(tmp_path / "archive")
+    key.write_bytes(kept)
+    assert CaseArchive.open(tmp_path / "archive").count("a") == 1
+
+
+def test_changes_of_another_process_are_seen(archive: CaseArchive, tmp_path: Path) -> None:
+    archive.add(new_case(1))
+    assert nearest(archive, 9) == ["C000001"]
+    CaseArchive.open(tmp_path / "archive").add(new_case(2))
+    assert sorted(nearest(archive, 9)) == ["C000001", "C000002"]
+
+
+def test_nothing_but_the_store_is_written_and_only_for_the_owner(
+    archive: CaseArchive, tmp_path: Path
+) -> None:
+    archive.add(new_case(1))
+    nearest(archive, 9)
+    files = {path.name: path for path in (tmp_path / "archive").iterdir()}
+    assert set(files) <= {FILE, f"{FILE}-wal", f"{FILE}-shm", KEY_FILE}
+    for path in files.values():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from fovea.archive import CaseArchive, NewCase
+archive, jpeg = CaseArchive.open(Path(sys.argv[1])), bytes.fromhex(sys.argv[2])
+for number in range(100000):
+    vector = np.random.default_rng(number).normal(size=64)
+    added = archive.add(NewCase(f"{number:064x}", "a", vector, jpeg, patient_id=str(number // 2)))
+    if number % 5 == 4:
+        archive.remove(added.case_id)
+        print(-number, flush=True)
+    else:
+        print(number, flush=True)
+"""
+
+
+def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
+    folder = tmp_path / "archive"
+    roots = [str(Path(path).resolve()) for path in sys.path if path]
+    for acknowledged_at_least in (1, 23, 60):
+        acknowledged = set()
+        command = [sys.executable, "-c", WRITER, str(folder), JPEG.hex()]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": ":".join(roots)}
+        ) as writer:
+            assert writer.stdout
+            for line in writer.stdout:
+                acknowledged.add(int(line))
+                if len(acknowledged) == acknowledged_at_least:
+                    writer.send_signal(signal.SIGKILL)
+                    break
+            acknowledged |= {int(line) for line in writer.stdout if line.endswith("\n")}
+        archive = CaseArchive.open(folder)
+        assert archive.verify() == []
+        assert all(archive.has(sha(n), "a") for n in acknowledged if n >= 0)
+        at_work = max(abs(n) for n in acknowledged) + 1
+        ghosts = [n for n in acknowledged if n < 0 and -n != at_work and archive.has(sha(-n), "a")]
+        assert not ghosts
+        everything = archive.search("a", np.ones(64, np.float32), 1000, exclude_sha256=sha(10**6))
+        assert len(everything) == archive.count("a")
+        archive.close()
+
+
+# --- folders -------------------------------------------------------------------------------
+
+
+class Brightness:
+    """An encoder small enough to check by hand; refuses blue pictures, crashes on green ones."""
+
+    encoder_id = "brightness"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def embed(self, image: Photograph) -> np.ndarray:
+        self.calls += 1
+        red, green, blue = image.pixels[image.field_of_view].mean(axis=0)
+        if green > 200:
+            raise IndexError("list index out of range")
+        return np.array([red, green, blue + 1], np.float32)
+
+
+def write_eye(path: Path, colour: tuple[int, int, int]) -> Path:
+    rows, columns = np.mgrid[:160, :160]
+    picture = np.zeros((160, 160, 3), np.uint8)
+    picture[(rows - 80) ** 2 + (columns - 80) ** 2 < 70**2] = colour[::-1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), picture)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SimpleNamespace:
+    root = tmp_path / "photographs"
+    write_eye(root / "Mustermann_left.png", (200, 100, 40))
+    write_eye(root / "visit 2" / "b.png", (180, 90, 50))
+    write_eye(root / "c.png", (30, 250, 30))
+    (root / "notes.txt").write_text("not an image")
+    (root / ".hidden.png").write_bytes(b"x")
+    csv_path = root / "metadata.csv"
+    csv_path.write_text(
+        "file,patient,eye,labels,date\n"
+        f"Mustermann_left.png,{PATIENT},left,glaucoma; myopia,2024-05-01\n"
+        f"visit 2/b.png,{PATIENT},OD,,\n"
+        "gone.png,p9,,,\n",
+        encoding="utf-8-sig",
+    )
+    return SimpleNamespace(root=root, csv=csv_path)
+
+
+def test_folder_is_indexed_file_by_file_and_resumed(
+    archive: CaseArchive, folder: SimpleNamespace, tmp_path: Path
+) -> None:
+    encoder, errors_csv = Brightness(), tmp_path / "errors.csv"
+
+    def index() -> dict[str, str]:
+        events = index_folder(
+            archive,
+            encoder,
+            folder=folder.root,
+            metadata_csv=folder.csv,
+            errors_csv=errors_csv,
+        )
+        return {event.file: event.outcome for event in events}
+
+    expected = {"Mustermann_left.png": "added", "visit 2/b.png": "added"}
+    failed = dict.fromkeys(("c.png", "gone.png", "notes.txt"), "failed")
+    assert index() == expected | failed
+    listed = errors_csv.read_text().splitlines()
+    assert [line.split(",")[:2] for line in listed] == [
+        ["file", "error"],
+        ["c.png", "PluginFailed"],
+        ["gone.png", "FoveaError"],
+        ["notes.txt", "UnreadableImage"],
+    ]
+    assert encoder.calls == 3
+    assert index() == dict.fromkeys(expected, "already_there") | failed
+    assert encoder.calls == 4, "only the one that failed is tried again"
+    folder.csv.write_text("file,label\nvisit 2/b.png,normal\n")
+    assert index()["visit 2/b.png"] == "updated"
+    cases = archive.search("brightness", np.ones(3, np.float32), 5, exclude_sha256="")
+    found = {case.case_id: (case.eye, case.labels) for case in cases}
+    assert found == {"C000001": ("OS", ("glaucoma", "myopia")), "C000002": ("OD", ("normal",))}
+    assert len({case.patient for case in cases}) == 1
+
+
+def test_errors_are_listed_only_if_asked(
+    archive: CaseArchive, folder: SimpleNamespace, tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.rglob("*.csv"))
+    list(index_folder(archive, Brightness(), folder=folder.root))
+    assert sorted(tmp_path.rglob("*.csv")) == before
+
+
+def test_neither_patient_nor_file_name_is_stored(
+    archive: CaseArchive, folder: SimpleNamespace, tmp_path: Path
+) -> None:
+    list(index_folder(archive, Brightness(), folder=folder.root, metadata_csv=folder.csv))
+    pseudonym = archive.pseudonym(PATIENT)
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "archive").iterdir())
+    assert pseudonym.encode() in stored
+    for name in (PATIENT, "Mustermann", "visit 2", "photographs"):
+        assert name.encode() not in stored
+    other = CaseArchive.open(tmp_path / "other")
+    assert other.pseudonym(PATIENT) != pseudonym, "without the key a pseudonym cannot be guessed"
+
+
+def test_one_photograph_under_two_names_with_other_metadata_is_a_failure(
+    archive: CaseArchive, tmp_path: Path
+) -> None:
+    root = tmp_path / "twice"
+    write_eye(root / "a.png", (200, 100, 40))
+    (root / "b.png").write_bytes((root / "a.png").read_bytes())
+    (root / "c.png").write_bytes((root / "a.png").read_bytes())
+    table = tmp_path / "m.csv"
+    table.write_text("file,patient\na.png,p1\nb.png,p2\nc.png,p1\n")
+    events = list(index_folder(archive, Brightness(), folder=root, metadata_csv=table))
+    assert [event.outcome for event in events] == ["added", "failed", "already_there"]
+    assert "also `a.png`" in events[1].reason
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,patiant\n", "line 1, column 2: Unknown column 'patiant'"),
+        ("file,file\n", "line 1, column 1: The column `file` is there twice"),
+        ("patient,eye\n", "line 1: There is no column `file`"),
+        ("", "line 1: There is no column `file`"),
+        ("file,eye\na.png,OD\nb.png,middle\n", "line 3, column `eye`: 'middle' is not an eye"),
+        ("file,date\na.png,01.05.2024\n", "line 2, column `date`: '01.05.2024' is not a date"),
+        ("file,label\n\na.png,<b>x</b>\n", "line 3, column `labels`: '<b>x</b>' cannot be"),
+        ("file,label\na.png,a,b\n", "line 2: The line has 3 cells"),
+        ("file\na.png\na.png\n", "line 3, column `file`: The file has two lines"),
+        ("file\n../a.png\n", "line 2, column `file`: The file is empty or lies outside"),
+        ('file,label\na.png,"open\n', "line 2: The line is not CSV"),
+        (b"file,label\na.png,caf\xe9\n", "line 2: The metadata file is not UTF-8"),
+    ],
+)
+def test_metadata_errors_name_line_and_column(
+    archive: CaseArchive, tmp_path: Path, text: str | bytes, said: str
+) -> None:
+    table = tmp_path / "m.csv"
+    table.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError) as caught:
+        index_folder(archive, Brightness(), folder=tmp_path, metadata_csv=table)
+    assert str(caught.value).startswith(f"`m.csv` {said}")
+
+
+def test_metadata_errors_never_repeat_the_patient(archive: CaseArchive, tmp_path: Path) -> None:
+    table = tmp_path / "m.csv"
+    table.write_text(f"file,patient\na.png,{PATIENT * 9}\n")
+    with pytest.raises(ConfigError) as caught:
+        index_folder(archive, Brightness(), folder=tmp_path, metadata_csv=table)
+    assert PATIENT not in str(caught.value)
+
+
+def test_thumbnail_is_small_and_shows_only_the_field_of_view(tmp_path: Path) -> None:
+    path = write_eye(tmp_path / "eye.png", (200, 100, 40))
+    picture = cv2.imread(str(path))
+    big = cv2.resize(picture, (800, 800), interpolation=cv2.INTER_NEAREST)
+    cv2.putText(big, "ERIKA M", (4, 40), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (255, 255, 255), 3)
+    cv2.imwrite(str(path), big)
+    jpeg = thumbnail_of(open_photograph(path))
+    small = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert max(small.shape) == 256
+    assert b"Exif" not in jpeg
+    assert small[:20, :80].max() < 12
+    assert small[128, 128, 2] > 150
