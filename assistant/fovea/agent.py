@@ -82,11 +82,18 @@ def _steps(
     tools = offered_tools(workbench.registry, handles)
     bound: Any = model.bind_tools(tools) if tools else model
     bad_tries: dict[str, int] = {}
+    refusals: dict[str, str] = {}
     for _ in range(session.settings.max_steps):
         reply = yield from _reply(bound, messages, session)
         messages.append(reply)
         if not reply.tool_calls and not reply.invalid_tool_calls:
-            checked = check_text(_text(reply), list(session.evidence.values()), workbench.knowledge)
+            checked = check_text(
+                _text(reply),
+                list(session.evidence.values()),
+                workbench.knowledge,
+                images=list(session.images.values()),
+                refused=refusals,
+            )
             return Answered(
                 text=checked.kept or "I have no supported answer to that.",
                 evidence_ids=tuple(dict.fromkeys(ids)),
@@ -104,6 +111,8 @@ def _steps(
             answer = yield from _call(call, workbench, handles, bad_tries)
             if isinstance(answer.artifact, Evidence):
                 ids.append(answer.artifact.id)
+            else:
+                refusals[call["name"]] = str(answer.text)
             messages.append(answer)
     raise StepLimitReached(
         f"The question took more than {session.settings.max_steps} steps",

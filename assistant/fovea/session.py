@@ -41,6 +41,17 @@ class Message(BaseModel):
     evidence_ids: tuple[str, ...] = ()
 
 
+class Refusal(BaseModel):
+    """Why a tool definitely gives no answer for some photographs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tool: str
+    what: str
+    why: str
+    fix: str
+
+
 class StoredReport(BaseModel):
     """A report that was drafted: its files lie in the session folder."""
 
@@ -59,7 +70,7 @@ class Session:
         self.messages: list[Message] = []
         self.evidence: dict[str, Evidence] = {}
         self.reports: list[StoredReport] = []
-        self.refused: dict[str, str] = {}
+        self.refused: dict[str, Refusal] = {}
         self.stop = threading.Event()
         self._photographs: dict[str, Photograph] = {}
         self._turn = threading.Lock()
@@ -157,7 +168,7 @@ class Session:
             "messages": [message.model_dump(mode="json") for message in self.messages],
             "evidence": [self._relative(e) for e in self.evidence.values()],
             "reports": [report.model_dump(mode="json") for report in self.reports],
-            "refused": self.refused,
+            "refused": {key: r.model_dump(mode="json") for key, r in self.refused.items()},
         }
         temporary = self.folder / "session.json.new"
         temporary.write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
@@ -188,7 +199,7 @@ class Session:
                 evidence = Evidence.model_validate(content)
                 session.evidence[evidence.id] = evidence
             session.reports = [StoredReport.model_validate(r) for r in state["reports"]]
-            session.refused = dict(state["refused"])
+            session.refused = {k: Refusal.model_validate(r) for k, r in state["refused"].items()}
         except FileNotFoundError as error:
             raise SessionError("There is no saved session here", fix="Start a new one") from error
         except (ValueError, KeyError, TypeError, OSError, ValidationError) as error:

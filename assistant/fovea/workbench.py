@@ -18,10 +18,11 @@ from fovea.contract import Context, Result
 from fovea.errors import BadArguments, FoveaError, NotApplicable, PluginError
 from fovea.events import Called, CallProgress, CallStarted, Event, Refused
 from fovea.evidence import Evidence, Provenance, call_key
+from fovea.knowledge import Knowledge
 from fovea.manifest import Manifest
 from fovea.registry import CallRecord, Registry
-from fovea.services import Archive, KnowledgeBase
-from fovea.session import Session
+from fovea.services import Archive
+from fovea.session import Refusal, Session
 
 GATE = "assess_quality"
 SEED = 0
@@ -35,7 +36,7 @@ class Workbench:
 
     session: Session
     registry: Registry
-    knowledge: KnowledgeBase
+    knowledge: Knowledge
     archive: Archive
     _calls: int = field(default=0, init=False)
 
@@ -69,12 +70,15 @@ class Workbench:
             yield Called(call_id=call_id, evidence=known, seconds=0.0, reused=True)
             return known
         try:
-            if key in self.session.refused and manifest.deterministic:
-                raise NotApplicable(tool, self.session.refused[key], where="as before")
+            before = self.session.refused.get(key)
+            if before is not None:
+                raise NotApplicable(tool, before.what, why=before.why, fix=before.fix)
             evidence = yield from self._run_now(manifest, arguments, images, call_id)
         except FoveaError as error:
             if isinstance(error, NotApplicable):
-                self.session.refused.setdefault(key, error.what)
+                self.session.refused[key] = Refusal(
+                    tool=tool, what=error.what, why=error.why, fix=error.fix
+                )
             yield Refused(
                 call_id=call_id, tool=tool, error=error.code, reason=str(error),
                 seconds=time.perf_counter() - clock,

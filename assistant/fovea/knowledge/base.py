@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -189,7 +190,7 @@ def _bounds(part: Range, disc_diameter_mm: float | None) -> tuple[float | None, 
     if disc_diameter_mm is None:
         return "The limit depends on the disc diameter in millimetres, which is not known"
     points = part.by_disc_diameter
-    for left, right in zip(points, points[1:], strict=False):
+    for left, right in itertools.pairwise(points):
         if left.disc_diameter_mm <= disc_diameter_mm <= right.disc_diameter_mm:
             return None, _between(left, right, disc_diameter_mm)
     return "The disc diameter lies outside the sizes that the source covers"

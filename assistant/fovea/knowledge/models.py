@@ -11,7 +11,7 @@ from fovea.manifest import Structure
 
 Kind = Literal["condition", "finding", "anatomy", "quality", "scale", "biomarker", "guideline"]
 Urgency = Literal["U0", "U1", "U2", "U3", "U4w", "U4", "U5"]
-"""Referral urgency, from U0 (usual recall) to U5 (now); U4w: one working day to a macula service."""
+"""Referral urgency from U0 (usual recall) to U5 (now); U4w: a macula service in one working day."""
 
 
 class _Frozen(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import re
 import unicodedata
@@ -11,13 +12,6 @@ from collections.abc import Mapping
 
 from fovea.knowledge.models import Entry
 
-STOP_WORDS = frozenset(
-    "a about all an and are as at be by can could define definition describe did do does explain "
-    "for from give has have how i in into is it know looks look me mean meaning means my of on or "
-    "please say says should show some tell than that the their there these this those to us was "
-    "we were what when where which who why with word words would you your much many plain simple "
-    "term terms normal value values range criteria criterium guideline information info".split()
-)
 K1, B = 1.5, 0.75
 """BM25 parameters, Robertson and Zaragoza 2009, doi:10.1561/1500000019."""
 MAX_QUERY = 400
@@ -53,6 +47,18 @@ def _level(word: str) -> str:
     if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
         return word[:-1]
     return word
+
+
+STOP_WORDS = frozenset(
+    tokens(
+        "a about all an and are as at be by can could define definition describe did do does "
+        "explain for from give has have how i in into is it know looks look me mean meaning means "
+        "my of on or please say says should show some tell than that the their there these this "
+        "those to us was we were what when where which who why with word words would you your "
+        "much many plain simple term terms normal value values range criteria criterium guideline "
+        "information info"
+    )
+)
 
 
 class Index:
@@ -131,7 +137,7 @@ class Index:
     def _misspelt(self, content: tuple[str, ...]) -> list[tuple[tuple[str, ...], float]]:
         found = []
         joined = "".join(content)
-        spans = {joined, *content, *(a + b for a, b in zip(content, content[1:], strict=False))}
+        spans = {joined, *content, *(a + b for a, b in itertools.pairwise(content))}
         for span in sorted(spans):
             if len(span) < 5:
                 continue

@@ -1,0 +1,1 @@
+"""Language model backends: what they share, and the deterministic one."""

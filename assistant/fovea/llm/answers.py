@@ -17,7 +17,7 @@ from fovea.contract import Finding, Measurement, Passage
 from fovea.evidence import Evidence
 from fovea.image import Eye
 from fovea.llm.base import ImageFact
-from fovea.llm.intents import Ask
+from fovea.llm.clause import Ask
 from fovea.llm.lexicon import load_lexicon
 
 _EYES: Mapping[Eye, str] = {"OD": "right eye (OD)", "OS": "left eye (OS)"}

@@ -8,67 +8,27 @@ question before.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from fovea.llm.clause import CONTINUES, IMAGE_NOUNS, LOOKUP, PRONOUNS, Ask, Clause
+from fovea.llm.definitions import knowledge_mode
+from fovea.llm.guard import is_hostile
 from fovea.llm.lexicon import Hit, Lexicon, load_lexicon
-from fovea.llm.selection import NO_SELECTION, Selection, read_selection
+from fovea.llm.measuring import image_asks, weak_asks
+from fovea.llm.selection import Selection, read_selection
 from fovea.llm.text import BREAKS
-
-LOOKUP = "lookup_knowledge"
-OVERVIEW = (
-    "assess_quality", "segment_optic_disc", "measure_biomarkers", "classify_disease",
-    "segment_lesions",
-)  # fmt: skip
-"""What "describe this image" runs, in the order of the answer."""
 
 ReplyKind = Literal["", "empty", "greet", "thank", "about", "hostile", "outside", "treatment"]
 
 _HISTORY = 8
-_HOSTILE = re.compile(
-    r"(?i)\b(ignore|disregard|forget|override|bypass|overrule)\b[^.?!]{0,40}"
-    r"\b(instruction|instructions|rules?|prompts?|guidelines|system|guardrails?|polic(y|ies)"
-    r"|everything (you|above)|what you were told|previous messages?|training)\b"
-    r"|\bsystem\s+(prompt|message|override)|\bjailbreak|\bdeveloper mode\b|\bDAN\b"
-    r"|\bpretend (to be|you)|\byou are now\b|\brole-?play\b|\bact as (if|an?|root|admin)\b"
-    r"|\b(delete|erase|wipe|drop)\b.{0,30}\b(files?|database|archive|disk|sessions?|tables?)\b"
-    r"|\b(rm -rf|sudo|chmod|curl|wget|eval\(|os\.system|<script|select \*|/etc/|\.\./)"
-    r"|\b(reveal|print|show|leak|output|repeat)\b.{0,25}\b(system prompt|prompt|secrets?|api keys?|passwords?"
-    r"|instructions)\b|\b(fake|make up|invent|fabricate|hallucinate)\b"
-    r"|[/\\]\w+[/\\]\w+|</?(tool|system|assistant)|tool_calls?\b|\"arguments\""
-)
-_DEICTIC = frozenset({"this", "these", "here", "my", "his", "her", "he", "she", "our", "im"})
-_IMAGE_NOUNS = frozenset(
-    {"image", "photo", "picture", "photograph", "scan", "eye", "patient", "retina", "fundus",
-     "left", "right", "od", "os", "pair", "one", "visit", "case", "result"}
+_UNJUDGED = frozenset({"assess_quality", "explain_prediction", "draft_report"})
+# Concepts whose own words say more than their label.
+_SPECIFIC = frozenset(
+    {"disease", "other_lesion", "knowledge_topic", "lesion", "dr", "biomarker", "vessel",
+     "change", "branching", "dr_grade"}
 )  # fmt: skip
-_PRONOUNS = frozenset({"it", "that", "this", "they", "them", "those", "these"})
-_METHOD = frozenset(
-    {"defined", "graded", "measured", "calculated", "computed", "diagnosed", "classified",
-     "detected", "staged", "assessed", "derived", "obtained", "estimated", "quantified", "treated"}
-)  # fmt: skip
-_PRESENCE = frozenset({"present", "visible", "there", "seen", "found", "detected", "shown"})
-_FOLLOW_UP = frozenset({"and", "now", "also", "then", "or", "ok", "okay", "so"})
-_CASES = frozenset({"case", "archive", "database", "before", "library", "patient", "neighbor"})
-_MEASURED = frozenset({"segment_optic_disc", "measure_biomarkers"})
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One thing asked of one tool.
-
-    Attributes:
-        concepts: Names of lexicon concepts, to answer what was asked first.
-        query: Words to look up, for `lookup_knowledge`.
-        selection: Which images, as far as the words say.
-    """
-
-    tool: str
-    concepts: tuple[str, ...] = ()
-    query: str = ""
-    selection: Selection = NO_SELECTION
 
 
 @dataclass(frozen=True)
@@ -116,7 +76,7 @@ class _Reader:
         if not any(mark.isalnum() for mark in text):
             # A lone question mark after an answer is still not a question.
             return Reading(reply="empty")
-        if _HOSTILE.search(text):
+        if is_hostile(text):
             return Reading(reply="hostile")
         words = self._after_correction(self.lexicon.words(text, self.extra))
         asks: list[Ask] = []
@@ -185,207 +145,32 @@ class _Reader:
 
     # One clause -----------------------------------------------------------------
 
-    def _clause(self, words: list[str], so_far: Sequence[Ask]) -> list[Ask]:
-        hits = self.lexicon.subjects.find(words)
-        concepts = self.lexicon.concepts
-        selection = read_selection(words)
-        names = {hit.name for hit in hits}
-        outside = [hit for hit in hits if concepts[hit.name].role == "outside"]
-        if outside:
-            self.outside = "treatment" if "treatment" in names else "outside"
+    def _clause(self, words: Sequence[str], so_far: Sequence[Ask]) -> list[Ask]:
+        if not words:
             return []
-        deictic = self._deictic(words)
-        knows = self._knowledge(words, hits, deictic)
-        self.knowing = knows == "only"
-        if knows == "only":
-            return self._lookup(words, hits, so_far)
-        asks = self._about_images(words, hits, selection)
-        if knows == "also" and (asks or so_far or self.before):
-            measured = [hit for hit in hits if concepts[hit.name].role == "strong"]
+        clause = Clause(tuple(words), self.lexicon)
+        if clause.of_role("outside"):
+            self.outside = "treatment" if "treatment" in clause.names else "outside"
+            return []
+        mode = knowledge_mode(
+            clause,
+            anchored=bool(self._anchor([])),
+            after_lookup=self.knowing or self._last_tools() == {LOOKUP},
+        )
+        self.knowing = mode == "only"
+        if mode == "only":
+            return self._lookup(clause.words, clause.of_role("strong", "vessel", "topic"), so_far)
+        asks = image_asks(clause, self._last_tools())
+        asks = asks or self._judged(words, clause.selection) or weak_asks(clause)
+        if mode == "also" and (asks or so_far or self.before):
             asks = [ask for ask in asks if ask.concepts != ("health",)]
-            asks += self._lookup(words, measured, [*so_far, *asks])
+            asks += self._lookup(clause.words, clause.of_role("strong"), [*so_far, *asks])
         return asks
 
-    def _about_images(
-        self, words: Sequence[str], hits: Sequence[Hit], selection: Selection
-    ) -> list[Ask]:
-        names = [hit.name for hit in hits]
-        strong = [n for n in names if self._role(n) == "strong"]
-        paired = self._paired(words)
-        acts = {"similar", "explain", "report", "report_word", "change", "compare"}
-        things = [n for n in strong if n not in acts]
-        vessel = [n for n in names if self._role(n) == "vessel"]
-        if "report" in strong or ("report_word" in strong and self._noun_report(words, things)):
-            return [Ask("draft_report", ("report",), selection=selection)]
-        if "similar" in strong:
-            if paired and not _CASES & set(words):
-                return [Ask("compare_images", ("change",), selection=selection)]
-            return [Ask("find_similar_cases", ("similar",), selection=selection)]
-        if "explain" in strong and "quality" not in strong:
-            return [Ask("explain_prediction", ("explain",), selection=selection)]
-        if "change" in strong:
-            return [Ask("compare_images", tuple(things) or ("change",), selection=selection)]
-        if "compare" in strong:
-            if not things and not vessel:
-                return [Ask("compare_images", ("change",), selection=selection)]
-            if not selection:
-                selection = Selection(every=True)
-        asks = [
-            Ask(self.lexicon.concepts[name].tool, (name,), selection=selection) for name in things
-        ]
-        asks += self._vessels(words, hits, selection, measured="measure_biomarkers" in
-                              {ask.tool for ask in asks})  # fmt: skip
-        return asks or self._weak(words, names, selection)
-
-    def _weak(self, words: Sequence[str], names: Sequence[str], selection: Selection) -> list[Ask]:
-        """What a clause asks that names nothing in particular."""
-        if judged := self._judged(words, selection):
-            return judged
-        if "region" in names:
-            return [Ask("explain_prediction", ("explain",), selection=selection)]
-        if "grade" in names:
-            return [Ask("classify_disease", ("grade",), selection=selection)]
-        if "describe" in names:
-            return [Ask(tool, ("describe",), selection=selection) for tool in OVERVIEW]
-        if "health" in names:
-            return [Ask("classify_disease", ("health",), selection=selection)]
-        return []
-
-    def _vessels(
-        self, words: Sequence[str], hits: Sequence[Hit], selection: Selection, *, measured: bool
-    ) -> list[Ask]:
-        """Vessels are shown, unless an attribute of theirs is asked for."""
-        vessels = [hit for hit in hits if self._role(hit.name) == "vessel"]
-        if not vessels:
-            return []
-        names = tuple(dict.fromkeys(hit.name for hit in vessels))
-        shown = self.lexicon.has("show", words[: vessels[0].start])
-        attributes = self.lexicon.attributes.find(words)
-        if measured and not (shown and self._separate(words, vessels, hits)):
-            return []
-        if attributes and not measured and not (shown and not self._states(words, attributes)):
-            return [Ask("measure_biomarkers", names, selection=selection)]
-        if not shown and self._follows_on(words) and self._last_tools() == {"measure_biomarkers"}:
-            return [Ask("measure_biomarkers", names, selection=selection)]
-        return [Ask("segment_vessels", names, selection=selection)]
-
-    def _separate(self, words: Sequence[str], vessels: Sequence[Hit], hits: Sequence[Hit]) -> bool:
-        """Whether vessels and their measurement are two items of a list."""
-        others = [hit for hit in hits if self.lexicon.concepts[hit.name].tool ==
-                  "measure_biomarkers" and hit.start > vessels[-1].end]  # fmt: skip
-        return any({"and", ","} & set(words[vessels[-1].end : hit.start]) for hit in others)
-
-    def _states(self, words: Sequence[str], attributes: Sequence[Hit]) -> bool:
-        """Whether an attribute is asked about ("show how wide"), not just named ("map")."""
-        real = {"how", "measure", "quantify", "width", "diameter", "wide", "narrow", "narrowing",
-                "length", "thickness", "statistic", "metric", "parameter", "property"}  # fmt: skip
-        return any(real & set(words[hit.start : hit.end]) for hit in attributes) or "how" in words
-
-    def _noun_report(self, words: Sequence[str], things: Sequence[str]) -> bool:
-        place = words.index("report")
-        article = place > 0 and words[place - 1] not in {"please", "you", "to", "and", "just"}
-        return (
-            not things
-            or (article and self.lexicon.has("create", words))
-            or (place > 0 and words[place - 1] in {"a", "the", "full", "pdf", "clinical", "my"})
-        )
-
-    # Knowledge ------------------------------------------------------------------
-
-    def _knowledge(
-        self, words: Sequence[str], hits: Sequence[Hit], deictic: bool
-    ) -> Literal["no", "only", "also"]:
-        lexicon = self.lexicon
-        subjects = [hit for hit in hits if self._role(hit.name) not in {"weak", "outside"}]
-        acts = {"report", "report_word", "similar"}
-        defines = lexicon.has("define", words)
-        if defines and hits:
-            return "only"
-        ranges = lexicon.has("range", words)
-        if deictic:
-            means = words[:2] == ["what", "does"] and "mean" in words
-            return "also" if (ranges or means) and not acts & {h.name for h in hits} else "no"
-        known_topic = any(self._role(hit.name) == "topic" for hit in hits)
-        clinical = [hit for hit in hits if hit.name not in {"describe", "region", *acts}]
-        if ranges and (clinical or self._anchor([])):
-            return "only"
-        if lexicon.has("know", words) and clinical:
-            return "only"
-        if known_topic and not [h for h in subjects if self._role(h.name) == "strong"]:
-            return "only"
-        return "only" if self._definition(words, hits) else "no"
-
-    def _definition(self, words: Sequence[str], hits: Sequence[Hit]) -> bool:
-        """Forms that ask about a thing in general: "what is a ...", "explain ...", "is 0.7 ..."."""
-        lexicon = self.lexicon
-        rest = list(words)
-        while rest and rest[0] in {"so", "and", "but", "well", "please", "then", "ok", "hi"}:
-            rest.pop(0)
-        offset = len(words) - len(rest)
-        starts = {hit.start - offset: hit for hit in hits if hit.name not in
-                  {"health", "grade", "describe", "region", "dr_grade", "report", "quality",
-                   "referable", "similar", "change", "compare"}}  # fmt: skip
-        if not starts:
-            return self._continues_lookup(rest, hits)
-        tool_names = {hit.name for hit in starts.values()}
-        begin = next((n for n in (2, 3, 4) if n in starts), None)
-        opening = " ".join(rest[:2])
-        if opening in {"what be", "what a", "what does", "what do", "what would", "what mean"}:
-            article = rest[2:3] and rest[2] in {"a", "an"}
-            if article or 2 in starts:
-                return True
-            if begin and rest[2] in {
-                "normal",
-                "average",
-                "mean",
-                "healthy",
-                "usual",
-                "high",
-                "meant",
-            }:
-                return True
-        if "the normal" in " ".join(rest) and rest[:1] == ["what"]:
-            return True
-        if rest[:1] == ["explain"] and 1 in starts:
-            return True
-        if rest[:3] == ["tell", "me", "about"] and 3 in starts:
-            return True
-        if rest[:2] == ["why", "do"] or rest[:2] == ["why", "does"]:
-            return 2 in starts and "explain" != starts[2].name
-        if opening == "how be" and _METHOD & set(rest):
-            return "the" not in rest[2:3]
-        if opening in {"how do", "how does"} and (2 in starts or rest[2:3] in (["you"], ["one"])):
-            return "look" not in rest and bool(tool_names)
-        if rest[:1] in (["be"], ["do"], ["does"], ["can"]):
-            about = starts.get(1) or (starts.get(2) if rest[1:2] in (["a"], ["an"]) else None)
-            tool = lexicon.concepts[about.name].tool if about else ""
-            general = lexicon.has("judge", rest) or rest[0] != "be"
-            if tool in {"segment_lesions", "classify_disease"} and general:
-                return not _PRESENCE & set(rest)
-        if any(re.fullmatch(r"\d\.\d+%?|\d+%", word) for word in rest):
-            measured = [n for n in tool_names if lexicon.concepts[n].tool in _MEASURED]
-            return bool(measured) and (lexicon.has("judge", rest) or "what" in rest)
-        between = "between" in rest and "change" in {hit.name for hit in hits}
-        if between:
-            return len(tool_names) >= 1 and not self._paired(rest)
-        return self._continues_lookup(rest, hits)
-
-    def _continues_lookup(self, rest: Sequence[str], hits: Sequence[Hit]) -> bool:
-        """ "And AVR?" after a definition asks for another definition."""
-        named = [hit for hit in hits if self._role(hit.name) in {"strong", "vessel", "topic"}]
-        acts = {"report", "similar", "explain", "change", "report_word"}
-        if not named or acts & {hit.name for hit in named} or len(rest) > 6:
-            return False
-        if self.lexicon.has("show", rest) and rest[0] != "where":
-            return False
-        bare = not self.lexicon.heads & set(rest) - {"what", "how", "also"}
-        return bare and (self.knowing or self._last_tools() == {LOOKUP})
-
     def _lookup(
-        self, words: Sequence[str], hits: Sequence[Hit], so_far: Sequence[Ask]
+        self, words: Sequence[str], named: Sequence[Hit], so_far: Sequence[Ask]
     ) -> list[Ask]:
-        named = [hit for hit in hits if self._role(hit.name) in {"strong", "vessel", "topic"}]
-        if "compare" in {hit.name for hit in named} and len(named) > 1:
+        if len(named) > 1:
             named = [hit for hit in named if hit.name != "compare"]
         concepts = tuple(dict.fromkeys(hit.name for hit in named))
         query = self._query(words, named)
@@ -402,11 +187,9 @@ class _Reader:
         for place, word in enumerate(words):
             hit = inside.get(place)
             if hit and place == hit.start:
-                surface = " ".join(words[hit.start : hit.end])
+                own = hit.name in _SPECIFIC
                 label = self.lexicon.concepts[hit.name].label
-                generic = hit.name in {"disease", "other_lesion", "knowledge_topic", "lesion",
-                                       "dr", "biomarker", "vessel", "change", "branching"}  # fmt: skip
-                parts.append(surface if generic else label)
+                parts.append(" ".join(words[hit.start : hit.end]) if own else label)
             elif not hit and word not in self.lexicon.stop and word not in BREAKS:
                 parts.append(word)
         return " ".join(parts)
@@ -424,17 +207,17 @@ class _Reader:
         return tuple(dict.fromkeys(useful))[:2]
 
     def _judged(self, words: Sequence[str], selection: Selection) -> list[Ask]:
-        """ "Is that normal?" about the measurement before looks up its range."""
+        """Such as "Is that normal?" about the measurement before looks up its range."""
         if not self.before or selection or len(self._last_tools()) != 1:
             return []
-        pronoun = [place for place, word in enumerate(words) if word in _PRONOUNS]
-        about_image = any(set(words[place + 1 : place + 2]) & _IMAGE_NOUNS for place in pronoun)
+        pronoun = [place for place, word in enumerate(words) if word in PRONOUNS]
+        about_image = any(set(words[place + 1 : place + 2]) & IMAGE_NOUNS for place in pronoun)
         short = len(words) <= 3
         anchored = self._anchor([])
         classified = self._last_tools() & {"assess_quality", "explain_prediction", "draft_report"}
         if (pronoun or short) and not about_image and anchored and not classified:
-            if self.lexicon.has("judge", words):
-                return self._lookup(words, [], [])
+            judges = self.lexicon.has("judge", words)
+            return self._lookup(words, [], []) if judges else []
         return []
 
     def _follow_up(self, words: Sequence[str]) -> list[Ask]:
@@ -445,7 +228,7 @@ class _Reader:
         content = [
             word
             for word in words
-            if word not in BREAKS and word not in self.lexicon.stop and word not in _IMAGE_NOUNS
+            if word not in BREAKS and word not in self.lexicon.stop and word not in IMAGE_NOUNS
             and not self._pointing(word)
         ]  # fmt: skip
         if judged := self._judged(words, selection):
@@ -458,7 +241,7 @@ class _Reader:
         if "where" in words and self._last_tools() == {"classify_disease"}:
             return [Ask("explain_prediction", ("explain",))]
         asks_back = {"where", "how", "show", "which", "sure", "give"} & set(words)
-        refers = _PRONOUNS & set(words) or len(words) <= 4
+        refers = PRONOUNS & set(words) or len([w for w in words if w not in BREAKS]) <= 4
         if (asks_back or self.lexicon.has("certain", words)) and refers:
             return list(self.before.asks)
         return []
@@ -467,32 +250,14 @@ class _Reader:
         cues = ("repeat", "pair", "certain", "show", "thank")
         fixed = {"second", "first", "third", "last", "fellow", "contralateral", "opposite", "side"}
         return (
-            word in fixed or word.startswith("img") or word in _FOLLOW_UP
+            word in fixed or word.startswith("img") or word in CONTINUES
             or any(self.lexicon.cues[cue].longest_at([word], 0) for cue in cues)
         )  # fmt: skip
-
-    def _follows_on(self, words: Sequence[str]) -> bool:
-        return words[0] in _FOLLOW_UP or list(words[:2]) in (["what", "about"], ["how", "about"])
 
     # Small judgements ---------------------------------------------------------------
 
     def _role(self, name: str) -> str:
         return self.lexicon.concepts[name].role
-
-    def _deictic(self, words: Sequence[str]) -> bool:
-        """Whether the words point at an image, an eye or a patient at hand."""
-        if _DEICTIC & set(words) or read_selection(words):
-            return True
-        return any(
-            word == "the" and set(words[place + 1 : place + 3]) & _IMAGE_NOUNS
-            for place, word in enumerate(words)
-        )
-
-    def _paired(self, words: Sequence[str]) -> bool:
-        images = {"eye", "image", "photo", "picture", "photograph", "visit", "scan", "them", "od",
-                  "os", "left", "right", "disc"}  # fmt: skip
-        numbered = sum(word.startswith("img") for word in words) > 1
-        return numbered or (self.lexicon.has("pair", words) and bool(images & set(words)))
 
     def _reply(self, words: Sequence[str]) -> ReplyKind:
         if self.outside:

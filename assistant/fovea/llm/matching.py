@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from fovea.llm.base import ToolSpec
 from fovea.llm.lexicon import Lexicon, load_lexicon
 from fovea.llm.text import BREAKS, tokens
 
+_EXAMPLE = re.compile(r'"([^"]+)"')
 _EXACT = 0.85
 _CLOSE = 0.6
 
@@ -47,8 +49,7 @@ def match_tools(words: Sequence[str], tools: Sequence[ToolSpec]) -> list[Match]:
 def _match(asked: frozenset[str], tool: ToolSpec, lexicon: Lexicon) -> Match | None:
     described, _, examples = tool.description.partition("Examples:")
     name = _content(tokens(tool.name), lexicon)
-    lines = [part for line in examples.splitlines() for part in line.replace("|", ";").split(";")]
-    lines = [piece for line in lines for piece in line.split("?")]
+    lines = _EXAMPLE.findall(examples) or examples.splitlines()
     likeness = max((_jaccard(asked, _content(tokens(line), lexicon)) for line in lines), default=0)
     owned = name | {w for w in _content(tokens(described + " " + examples), lexicon)
                     if w not in lexicon.known}  # fmt: skip

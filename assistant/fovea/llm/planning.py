@@ -9,7 +9,8 @@ from typing import Any
 
 from fovea.image import Eye
 from fovea.llm.base import ImageFact, ToolSpec, minimal_value, resolved
-from fovea.llm.intents import LOOKUP, OVERVIEW, Ask, Reading, read_conversation
+from fovea.llm.clause import LOOKUP, OVERVIEW, Ask
+from fovea.llm.intents import Reading, read_conversation
 from fovea.llm.lexicon import load_lexicon
 from fovea.llm.matching import match_tools, vocabulary
 from fovea.llm.selection import Selection

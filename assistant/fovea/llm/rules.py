@@ -30,7 +30,7 @@ from pydantic import Field
 from fovea.evidence import Evidence
 from fovea.llm.answers import Step, compose
 from fovea.llm.base import ImageFact, ToolSpec, read_session_facts, resolved
-from fovea.llm.intents import LOOKUP, Ask
+from fovea.llm.clause import LOOKUP, Ask
 from fovea.llm.planning import Plan, plan_turn
 
 _CHUNK = re.compile(r"\S+\s*")

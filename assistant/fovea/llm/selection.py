@@ -13,6 +13,7 @@ _ONE = frozenset(
     {"image", "photo", "picture", "photograph", "one", "eye", "scan", "fundus", "file", "upload"}
 )
 _OTHER = frozenset({"other", "fellow", "contralateral", "opposite", "remaining"})
+_COUNTS = frozenset({"all", "every", "two", "three", "four", "2", "3", "4"})
 _SIDES: dict[str, Eye] = {"od": "OD", "os": "OS", "right": "OD", "left": "OS"}
 _AFTER_SIDE = frozenset(
     {"eye", "one", "side", "fundus", "disc", "optic", "retina", "retinal", "macula", "image",
@@ -60,11 +61,12 @@ def read_selection(words: Sequence[str]) -> Selection:
             numbers.append(_ORDINALS[word])
         elif word in _OTHER and after in {*_ONE, ".", "?"}:
             other = True
-        elif word in {"both", "ou", "each"} or (word in {"all", "every"} and after in _ONE):
-            every = True
-        elif word in {"two", "2"} and after in _ONE:
-            every = True
-        elif word == "all" and after in {"three", "four", "the"}:
+        elif (
+            word in {"both", "ou", "each"}
+            or (word in {"all", "every"} and after in _ONE)
+            or (word in {"two", "2"} and after in _ONE)
+            or (word == "all" and after in {"three", "four", "the"})
+        ):
             every = True
         elif word in _SIDES and _is_side(word, before, after):
             eyes.append(_SIDES[word])
@@ -72,7 +74,7 @@ def read_selection(words: Sequence[str]) -> Selection:
 
 
 def _is_side(word: str, before: str, after: str) -> bool:
-    """ "Right" and "left" are sides only beside an eye or after an article."""
+    """Such as "Right" and "left" are sides only beside an eye or after an article."""
     if word in {"od", "os"}:
         return True
     if after in {"?", "."} and before in {"", ",", "be", "all", "that"}:

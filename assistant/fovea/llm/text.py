@@ -63,6 +63,7 @@ _SPELLINGS = tuple(
         (r"aemi", "emi"),
         (r"aetio", "etio"),
         (r"colour", "color"),
+        (r"centr(ed|ing)$", r"center\1"),
         (r"centre", "center"),
         (r"fibre", "fiber"),
         (r"calibre", "caliber"),
@@ -80,7 +81,8 @@ _WORDS: Mapping[str, str] = {
     "is": "be", "are": "be", "was": "be", "were": "be", "am": "be", "r": "be",
     "u": "you", "ur": "your", "pls": "please", "plz": "please", "thx": "thank", "bc": "because",
     "pic": "picture", "pics": "picture", "foto": "photo", "optical": "optic",
-    "neovascularisation": "neovascularization", "mas": "ma", "one's": "one", "oculus": "eye", "dexter": "od",
+    "neovascularisation": "neovascularization", "mas": "ma", "one's": "one",
+    "oculus": "eye", "dexter": "od",
     "sinister": "os", "wanna": "want", "gonna": "going", "gimme": "give", "lemme": "let",
     "imgs": "image", "cannot": "not", "c2d": "cdr", "cdrs": "cdr", "abnormalities": "abnormality",
 }  # fmt: skip

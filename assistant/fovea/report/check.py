@@ -18,79 +18,28 @@ from fovea.evidence import Evidence, ImageRecord
 from fovea.knowledge import Knowledge
 from fovea.knowledge.search import tokens
 from fovea.report import sentences
+from fovea.report.claims import ADVICE, CLINICAL, DECLINE, JUDGEMENT, QUALITY_WORDS, Claims
 from fovea.report.facts import STRUCTURES, Facts, Value, is_bad, is_quoted
 from fovea.report.sentences import Number, Piece, Segment
 
-LABEL = "AI DRAFT - research use only. Not a medical device. Not for diagnostic use until reviewed."
-"""Stands on every report."""
-
-ADVICE = re.compile(
-    r"\b(?:recommend\w*|advis\w*|advice|should|must|ought|refer(?:red|ral|s|ring)?\b(?!\s+to as)|"
-    r"urgent\w*|immediately|follow[- ]?up|treat(?:ed|ment|ments|ing|s)?|therap\w*|surgery|"
-    r"medication|consult\w*|see (?:a|an|your) \w+|doctor|ophthalmologist|specialist|optometrist|"
-    r"hospital|emergency|appointment|screening interval|repeat(?:ed)? (?:the )?(?:photo\w*|image\w*))\b",
-    re.I,
-)
-JUDGEMENT = re.compile(
-    r"\b(?:(?:ab)?normal(?:ly|ity|ities)?|healthy|unhealthy|unremarkable|unsuspicious|suspicious|"
-    r"patholog\w+|physiological|fine|dangerous|harmless|benign|malignant|"
-    r"(?:reference|normal) (?:range|value|limit)s?|percentile)\b",
-    re.I,
-)
-CLINICAL = re.compile(
-    r"\b(?:sw(?:ollen|elling)|pal(?:e|lor)|blurred margins?|atroph\w+|o?edema\w*|h(?:a)?emorrhag\w+|"
-    r"bleed\w*|exudat\w+|drusen|aneurysm\w*|neovascular\w+|detach\w+|tears?|retinal holes?|scar\w*|"
-    r"occlu\w+|lesions?|tumou?rs?|melanom\w+|na?ev(?:us|i)|cupping|thinning|notch\w*|narrow\w*|"
-    r"nicking|dilat\w+|diseases?|diabet\w+|retinopath\w+|maculopath\w+|glaucom\w*|cataracts?|"
-    r"blind\w*|cancer\w*|strokes?|hypertens\w+|myop\w+|degenerat\w+|inflam\w+|uveitis|optic nerve|"
-    r"retinas?|fundus|arter\w+|veins?|venules?|vessels?|vascular|discs?|cups?|rims?|maculas?|foveas?|"
-    r"tortuos\w+|symptom\w*|vision loss|risks?|grade[sd]?|sharp|poor|excellent|usable|reject\w*|ungradable|gradable)\b",
-    re.I,
-)
-_FINITE = re.compile(
-    r"\b(?:is|are|was|were|has|have|had|shows?|showed|looks?|looked|appears?|suggests?|indicates?|"
-    r"seems?|means?|see|seen|sign|signs|evidence|present|absent|that|because|but|however)\b",
-    re.I,
-)
-_QUESTION = re.compile(
-    r"^(?:would you|do you want|do you mean|shall i|should i|may i|can i|which|could you|can you|"
-    r"will you|what|is this|is it|how can i|how may i)\b",
-    re.I,
-)
-_REQUEST = re.compile(
-    r"^(?:please\s+)?(?:add|upload|open|choose|select|ask|tell|name|give|say|type|try|load|provide)\b",
-    re.I,
-)
-_CAPABILITY = re.compile(
-    r"^(?:i|fovea|we) (?:can(?:not)?|am able to|could) (?:also |then )?(?:help|assess|measure|"
-    r"segment|outline|find|search|compare|explain|look up|draft|answer|analyse|analyze|describe|"
-    r"grade|judge|determine|compute|quote)\b",
-    re.I,
-)
-_DECLINE = re.compile(
-    r"\b(?:(?:could|can|was|were|is|are|has|have|do|does|did)(?:\s?n[o']t|not)(?: be| been)?|not)\s+"
-    r"(?:reliably )?(?:measured?|assess(?:ed|able)?|graded|judged|determined?|compared?|computed|"
-    r"calculated|analy[sz]ed|examined|estimated|verified|checked|run|opened|read|installed|"
-    r"available|segmented|supplied|given)\b",
-    re.I,
-)
 _LINK = re.compile(r"https?://|www\.|!\[|\]\(|<\s*/?\s*[a-z!]", re.I)
 _PATIENT = re.compile(
     r"\b(?:your|you have|this (?:eye|patient|person|image|photograph|picture|retina|disc)|"
     r"the patient|the (?:right|left) eye|img\d+)\b",
     re.I,
 )
+_TRAILING = re.compile(r"[ \t]+$", re.M)
+_ABOUT_CASES = re.compile(r"\b(?:cases?|neighbou?rs?|archive|labell?(?:ed|s)?)\b", re.I)
 _COVERAGE = re.compile(r"^\W*(?:confidence\s+|credible\s+|prediction\s+)?(?:interval|CI)\b", re.I)
 _GRADABLE = re.compile(r"\b(?:un)?(?:gradab|assessab)\w*|\bvisible\b", re.I)
 _STRUCTURE = {
-    "disc": re.compile(r"\b(?:optic (?:disc|disk|nerve|cup)|discs?|disks?|cups?|cupping|rims?)\b", re.I),
-    "macula": re.compile(r"\b(?:macula\w*|fovea\w*)\b", re.I),
-    "vessels": re.compile(r"\b(?:vessels?|vascul\w*|arter\w+|ven(?:ules?|ous)|veins?|tortuos\w+|fractal)\b", re.I),
-}  # fmt: skip
-_QUALITY_WORDS = frozenset(
-    "good usable reject rejected poor excellent adequate inadequate sufficient insufficient bad "
-    "fair acceptable unusable".split()
-)
+    structure: re.compile(rf"\b(?:{pattern})\b", re.I)
+    for structure, pattern in {
+        "disc": r"optic (?:dis[ck]|nerve|cup)|dis[ck]s?|cups?|cupping|rims?",
+        "macula": r"macula\w*|fovea\w*",
+        "vessels": r"vessels?|vascul\w*|arter\w+|ven(?:ules?|ous)|veins?|tortuos\w+|fractal",
+    }.items()
+}
 
 
 @dataclass(frozen=True)
@@ -147,7 +96,8 @@ def check_text(
         kept.append(piece)
     filled = {piece.line for piece in kept if piece.text}
     parts = [p.before + p.text for p in kept if p.line not in emptied or p.line in filled]
-    return Checked("".join(parts).strip(), tuple(struck))
+    left = "".join(parts)
+    return Checked(_TRAILING.sub("", left).strip() if struck else left.strip(), tuple(struck))
 
 
 def _closing(pieces: list[Piece], position: int) -> tuple[str, ...]:
@@ -168,10 +118,7 @@ class _Checker:
         spoken = [*reasons]
         for piece in facts.evidence.values():
             spoken += [missing.reason for missing in piece.result.not_measured]
-        self._reasons = tuple(
-            " ".join(tokens(part.text)) for text in spoken for part in sentences.split(text) if part.text
-        )  # fmt: skip
-        self._label = {" ".join(tokens(p.text)) for p in sentences.split(LABEL)}
+        self._claims = Claims(facts, spoken)
 
     def judge(self, sentence: str, closing: tuple[str, ...]) -> None:
         """Returns when the sentence may stand; raises `_Unsupported` otherwise."""
@@ -183,57 +130,20 @@ class _Checker:
         stretches, tail = sentences.segments(sentence)
         for identifier in (cite for stretch in stretches for cite in stretch.cites):
             self._must_exist(identifier)
-        if not self._is_claim(body) or self._is_exempt(body):
+        if not self._claims.is_claim(body) or self._claims.is_exempt(body):
             return
         if not stretches:
             # One citation may end a quotation of several sentences.
-            if closing and all(self._exists(cite) for cite in closing):
-                if is_quoted(body, self._texts(closing), least=1.0):
-                    self._check(Segment(body, closing), carried=None)
-                    return
-            raise _Unsupported("no citation")
-        if self._is_claim(tail):
+            known = bool(closing) and all(self._exists(cite) for cite in closing)
+            if not known or not is_quoted(body, self._texts(closing), least=1.0):
+                raise _Unsupported("no citation")
+            self._check(Segment(body, closing), carried=None)
+            return
+        if self._claims.is_claim(tail):
             raise _Unsupported("the sentence does not end in its citation")
         carried: str | None = None
         for stretch in stretches:
             carried = self._check(stretch, carried=carried)
-
-    # What counts as a claim
-
-    def _is_claim(self, body: str) -> bool:
-        found, unread = sentences.numbers(body)
-        named = [
-            key for key, _, _ in sentences.phrases(body, self.facts.names) if key != "laterality"
-        ]
-        return bool(
-            found
-            or unread
-            or named
-            or sentences.eyes(body)
-            or CLINICAL.search(body)
-            or JUDGEMENT.search(body)
-            or ADVICE.search(body)
-        )
-
-    def _is_exempt(self, body: str) -> bool:
-        plain = " ".join(tokens(body))
-        if plain in self._label or plain in self._reasons:
-            return True
-        if tokens(body.rstrip(": ")) in self.facts.names and not sentences.eyes(body):
-            return True  # a heading
-        for reason in self._reasons:
-            plain = plain.replace(reason, " ")
-        if sentences.numbers(plain)[0] or ADVICE.search(plain) or JUDGEMENT.search(plain):
-            return False
-        if body.rstrip("*_ ").endswith("?") and _QUESTION.search(body):
-            return not _FINITE.search(" ".join(plain.split()[3:]))
-        if _REQUEST.search(body) or _CAPABILITY.search(body):
-            return not _FINITE.search(plain)
-        decline = _DECLINE.search(plain)
-        if decline:
-            rest = plain[: decline.start()] + plain[decline.end() :]
-            return not _FINITE.search(re.sub(r"\bbecause\s*$", "", rest.strip()))
-        return False
 
     # Citations
 
@@ -294,7 +204,7 @@ class _Checker:
     def _check_quotation(self, text: str, entries: Sequence[str]) -> None:
         if not is_quoted(text, self._texts(entries), least=0.6):
             raise _Unsupported(f"[{entries[0]}] does not say this")
-        if _PATIENT.search(text):
+        if _PATIENT.search(text) and not is_quoted(text, self._texts(entries), least=1.0):
             raise _Unsupported("says something about this eye, but cites general knowledge only")
 
     def _check_images(self, text: str, pieces: Sequence[Evidence]) -> None:
@@ -310,7 +220,7 @@ class _Checker:
             raise _Unsupported(f"names the {side} eye, which [{pieces[0].id}] is not about")
 
     def _check_gradable(self, text: str, pieces: Sequence[Evidence]) -> None:
-        if _GRADABLE.search(text) or _DECLINE.search(text):
+        if _GRADABLE.search(text) or DECLINE.search(text):
             return  # compared with the quality findings themselves
         touched = {name for name, pattern in _STRUCTURE.items() if pattern.search(text)}
         for key, _, _ in sentences.phrases(text, self.facts.names):
@@ -331,6 +241,8 @@ class _Checker:
         mentioned: Sequence[tuple[str, int, int]],
         carried: str | None,
     ) -> int:
+        for case_id in self.facts.case_ids(pieces):
+            text = text.replace(case_id, " " * len(case_id))
         found, unread = sentences.numbers(text)
         if unread:
             raise _Unsupported("a number in it cannot be read")
@@ -397,9 +309,9 @@ class _Checker:
     ) -> None:  # fmt: skip
         """A disease or lesion that is no finding may be named only as the source names it."""
         labels = [" ".join(case.labels) for piece in pieces for case in piece.result.similar]
-        if tokens(name) and " ".join(tokens(name)) in " ".join(tokens(" ".join(labels))):
-            if re.search(r"\b(?:cases?|neighbou?rs?|archive|labell?(?:ed|s)?)\b", text, re.I):
-                return
+        labelled = " ".join(tokens(name)) in " ".join(tokens(" ".join(labels)))
+        if labelled and _ABOUT_CASES.search(text):
+            return
         cites = (*(piece.id for piece in pieces), *entries)
         if f"K:{concept}" in entries or is_quoted(text, self._texts(cites), least=0.75):
             return
@@ -409,7 +321,7 @@ class _Checker:
         verified = 0
         for piece in pieces:
             quality = piece.result.finding("quality")
-            words = _QUALITY_WORDS & {word.lower() for word in re.findall(r"[A-Za-z]+", text)}
+            words = QUALITY_WORDS & {word.lower() for word in re.findall(r"[A-Za-z]+", text)}
             if quality and quality.value and words:
                 if {word.removesuffix("ed") for word in words} != {quality.value}:
                     raise _Unsupported(f"the image quality is `{quality.value}` in [{piece.id}]")
@@ -462,12 +374,12 @@ class _Checker:
                 return True
             if result.artifacts and words & set(
                 tokens("mask overlay map picture outline outlined drawn heatmap shown segmented")
-            ):  # noqa: E501
+            ):
                 return True
             if result.similar and words & set(tokens("case neighbour archive similar")):
                 return True
             missing = {m.name for m in result.not_measured}
-            if _DECLINE.search(text) and any(
+            if DECLINE.search(text) and any(
                 key in missing for key, _, _ in sentences.phrases(text, self.facts.quantities)
             ):
                 return True

@@ -190,9 +190,9 @@ class _Compiler:
         for piece in self.evidence:
             for finding in piece.result.findings:
                 entry = self._entry(finding.concept)
-                if entry and entry.kind == kind and finding.state in states:
-                    if not self._is_barred(piece, entry.structure):
-                        found.append((piece, entry, finding.concept))
+                wanted = entry and entry.kind == kind and finding.state in states
+                if entry and wanted and not self._is_barred(piece, entry.structure):
+                    found.append((piece, entry, finding.concept))
         return found
 
     # The 17 sections
@@ -271,7 +271,11 @@ class _Compiler:
         for piece in self.evidence:
             for m in piece.result.measurements:
                 entry = self._entry(m.name)
-                if entry and entry.kind == "biomarker" and not self._is_barred(piece, entry.structure):
+                if (
+                    entry
+                    and entry.kind == "biomarker"
+                    and not self._is_barred(piece, entry.structure)
+                ):
                     found.append(self.word.comparison(piece, m, entry))
         return self._section("biomarkers", found)
 
@@ -386,7 +390,11 @@ class _Compiler:
 
 
 def _bare(
-    state: str, reason: str = "", *, sentences: tuple[Sentence, ...] = (), rows: tuple[Row, ...] = ()
+    state: str,
+    reason: str = "",
+    *,
+    sentences: tuple[Sentence, ...] = (),
+    rows: tuple[Row, ...] = (),
 ) -> Section:
     """A section whose number, key and title are filled in later."""
     return Section.model_validate(

@@ -62,7 +62,13 @@ class Facts:
         self.handles |= {handle for piece in evidence for handle in piece.images}
         quantities = {m.name for piece in evidence for m in piece.result.measurements}
         quantities |= {m.name for piece in evidence for m in piece.result.not_measured}
-        quantities |= {name for entry in knowledge.entries.values() for name in entry.outputs}
+        quantities |= {
+            name
+            for entry in knowledge.entries.values()
+            if entry.kind in ("biomarker", "scale")
+            for name in entry.outputs
+        }
+        quantities -= {f.concept for piece in evidence for f in piece.result.findings}
         self.quantities = self._quantity_phrases(quantities)
         self.terms = {
             tokens(name): entry.id
@@ -73,7 +79,7 @@ class Facts:
         self.names = {
             tokens(name): entry.id
             for entry in knowledge.entries.values()
-            if entry.kind != "guideline"
+            if entry.kind not in ("guideline", "quality")
             for name in entry.names()
         }
         self.ungradable = self._ungradable(evidence)
@@ -144,6 +150,12 @@ class Facts:
             found += [Value("", case.closeness_percentile / 100, "1") for case in similar]
         return found
 
+    @staticmethod
+    def case_ids(pieces: Iterable[Evidence]) -> list[str]:
+        """Pseudonyms of similar cases, the longest first; their digits are no values."""
+        found = {case.case_id for piece in pieces for case in piece.result.similar}
+        return sorted(found, key=len, reverse=True)
+
     def levels(self, piece: Evidence) -> set[float]:
         """Nominal coverages of the intervals, in percent."""
         return {round(100 * m.interval.level, 6) for m in piece.result.measurements if m.interval}
@@ -180,8 +192,9 @@ _DIRECTIONS = frozenset(
         "only immediate immediately urgent routine early late mild moderate severe"
     )
 )
-_NEGATIVE = frozenset(
-    tokens("no not none never neither nor without cannot absent absence exclude excluded excludes")
+_NEGATIVE = (
+    frozenset(tokens("no not none never neither nor without cannot absent absence")),
+    frozenset(tokens("exclude excluded excludes")),
 )
 
 
@@ -204,7 +217,7 @@ def is_quoted(sentence: str, texts: Iterable[str], *, least: float) -> bool:
             shared = sum(word in source for word in content) / len(content)
             if (
                 shared >= least
-                and bool(_NEGATIVE & set(words)) == bool(_NEGATIVE & set(source))
+                and all(bool(n & set(words)) == bool(n & set(source)) for n in _NEGATIVE)
                 and not (_DIRECTIONS & set(words)) - set(source)
                 and _same_order(_figures(sentence), _figures(piece.text))
             ):

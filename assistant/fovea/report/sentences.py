@@ -40,15 +40,16 @@ _NUMBER = re.compile(
     rf"(?:(?:st|nd|rd|th)\b|[\s-]?(?:{_UNIT})|(?![\w]|[.,]\d))",
     re.I,
 )  # fmt: skip
-_WORDS = {
-    word: value
-    for value, word in enumerate(
-        "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-        "sixteen seventeen eighteen nineteen twenty".split(),
-        start=2,
-    )
-}
-_NUMBER_WORD = re.compile(rf"\b({'|'.join(_WORDS)})\b", re.I)
+_NAMES = (
+    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+_WORDS = {word: value for value, word in enumerate(_NAMES, start=2)}
+_COUNTED = (
+    r"h(?:a)?emorrh|micro|exudat|(?:\w+-)?spots?|lesions?|drusen|vessels?|arter|ven|cases?|"
+    r"neighbou?rs?|quadrants?|discs?|times|per\s?cent|years?|days?|weeks?|months?|signs?"
+)
+_NUMBER_WORD = re.compile(rf"\b({'|'.join(_NAMES)})\b(?=\s+(?:\w+\s+){{0,2}}?(?:{_COUNTED}))", re.I)
 
 NEGATORS = re.compile(
     r"\b(?:no|not|none|never|neither|nor|without|absen(?:t|ce)|negative|cannot|excludes?|excluded|"

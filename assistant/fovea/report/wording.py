@@ -52,7 +52,7 @@ class Worder:
         return words
 
     def measurement(self, piece: Evidence, m: Measurement) -> Sentence:
-        """`The vertical cup-to-disc ratio of the right eye (OD) is 0.42 … [E3].`"""
+        """A value with unit, interval and eye: `The … of the right eye (OD) is 0.42 [E3].`."""
         value = printed(m.value, m.unit)
         if m.interval:
             low, high = (printed(end, m.unit) for end in (m.interval.low, m.interval.high))
@@ -73,15 +73,13 @@ class Worder:
         )  # fmt: skip
 
     def missing(self, piece: Evidence, gap: NotMeasured) -> Sentence:
-        """`The AVR could not be measured: reason [E5].`"""
+        """A gap and its reason: `The … could not be measured: … [E5].`."""
         name = name_of(gap.name, self._knowledge)
         reason = gap.reason.rstrip(".")
         return Sentence(
             text=f"The {name}{self.place(piece)} could not be measured: {reason} [{piece.id}].",
             evidence=(piece.id,),
-            facts=(
-                Fact(kind="not_measured", name=gap.name, text=gap.reason, image=_image(piece)),
-            ),
+            facts=(Fact(kind="not_measured", name=gap.name, text=gap.reason, image=_image(piece)),),
         )
 
     def finding(self, piece: Evidence, f: Finding) -> Sentence:

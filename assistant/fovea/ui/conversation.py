@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from fovea.errors import Cancelled, FoveaError, SessionError
+from fovea.contract import Passage
+from fovea.errors import Cancelled, FoveaError, KnowledgeError, SessionError
 from fovea.events import Called, Event, ReportDrafted
 from fovea.image import Eye
 from fovea.samples import SAMPLE_CREDIT, sample_photograph
 from fovea.session import Message, Session
 from fovea.ui.evidence import evidence_panel, plugins_panel, report_downloads
-from fovea.ui.render import ChatMessage, Transcript, explain, safe_markdown
+from fovea.ui.render import ChatMessage, Transcript, cited_entries, explain, safe_markdown
 from fovea.ui.viewer import scene
 
 if TYPE_CHECKING:
@@ -246,12 +247,26 @@ class Conversation:
     def _evidence(self, session: Session) -> str:
         registry = self._assistant.registry
         manifests = {name: registry.manifest(name) for name in registry.names()}
-        return evidence_panel(session.evidence.values(), session.images, manifests)
+        return evidence_panel(
+            session.evidence.values(), session.images, manifests, self._cited_knowledge(session)
+        )
+
+    def _cited_knowledge(self, session: Session) -> dict[str, Sequence[Passage]]:
+        """Statements of the entries that an answer or the last report cites."""
+        texts = [message.content for message in session.messages if message.role == "assistant"]
+        if session.reports:
+            texts.append(_report_text(session, "md"))
+        found: dict[str, Sequence[Passage]] = {}
+        for entry_id in cited_entries("\n".join(texts)):
+            try:
+                found[entry_id] = self._assistant.knowledge.passages(entry_id)
+            except KnowledgeError:
+                log.info("an answer cites an entry that the knowledge base does not have")
+        return found
 
     def _report(self, session: Session) -> Update:
         report_id = session.reports[-1].id
-        markdown = (session.folder / f"{report_id}.md").read_text(encoding="utf-8")
-        json = (session.folder / f"{report_id}.json").read_text(encoding="utf-8")
+        markdown, json = _report_text(session, "md"), _report_text(session, "json")
         return {
             self._panels.report: safe_markdown(markdown),
             self._panels.downloads: report_downloads(report_id, markdown=markdown, json=json),
@@ -276,6 +291,11 @@ class Conversation:
             self._panels.stop: gr.update(interactive=True),
             **{button: gr.update(interactive=False) for button in self._panels.starters},
         }
+
+
+def _report_text(session: Session, ending: str) -> str:
+    path = session.folder / f"{session.reports[-1].id}.{ending}"
+    return path.read_text(encoding="utf-8")
 
 
 def _take(session: Session, files: Sequence[Path], eye: Eye | None) -> tuple[list[str], list[str]]:

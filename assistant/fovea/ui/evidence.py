@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from fovea.contract import Finding, Interval, Measurement, Neighbour, NotMeasured, Passage
@@ -23,16 +23,31 @@ def evidence_panel(
     evidence: Iterable[Evidence],
     images: Mapping[str, ImageRecord],
     manifests: Mapping[str, Manifest],
+    knowledge: Mapping[str, Sequence[Passage]],
 ) -> str:
-    """HTML of all cards, the newest first.
+    """HTML of all cards, the newest first, then the knowledge that was cited.
 
     Args:
         evidence: What the session holds, oldest first.
         images: The photographs of the session by handle.
         manifests: Manifests by tool name; a tool of the host has none.
+        knowledge: Statements of the cited entries by id of the entry.
     """
     cards = [card(each, images, manifests.get(each.tool)) for each in evidence]
-    return "".join(reversed(cards)) or EMPTY
+    quoted = [knowledge_card(entry_id, passages) for entry_id, passages in knowledge.items()]
+    return "".join([*reversed(cards), *quoted]) or EMPTY
+
+
+def knowledge_card(entry_id: str, passages: Sequence[Passage]) -> str:
+    """HTML of one entry of the knowledge base: what the citation `[K:id]` leads to."""
+    citation = f"K:{entry_id}"
+    title = passages[0].title if passages else in_words(entry_id)
+    return (
+        f"<article class='fv-card' id='{anchor(citation)}' tabindex='-1' "
+        f"aria-label='Knowledge: {escape(title)}'><header>"
+        f"<span class='fv-id'>{escape(citation)}</span><h3>{escape(title)}</h3></header>"
+        f"{_passages(passages)}</article>"
+    )
 
 
 def card(evidence: Evidence, images: Mapping[str, ImageRecord], manifest: Manifest | None) -> str:
@@ -189,8 +204,7 @@ def _passages(passages: Iterable[Passage]) -> str:
             else "draft: not yet reviewed by a clinician"
         )
         parts.append(
-            f"<blockquote id='{anchor('K:' + passage.entry_id)}' tabindex='-1'>"
-            f"<b>{escape(passage.title)}</b> <span class='fv-chip'>{review}</span>"
+            f"<blockquote><b>{escape(passage.title)}</b> <span class='fv-chip'>{review}</span>"
             f"<p>{escape(passage.text)}</p><cite>{escape(sources)}</cite></blockquote>"
         )
     return "".join(parts)

@@ -20,8 +20,9 @@ EXAMPLES = (
     "Are the arteries narrow compared with the veins?",
 )
 WELCOME = (
-    "**Ask about a retinal photograph.**\n\nAdd one below, or try the sample. Every number in an "
-    "answer is measured on your photograph and links to its evidence."
+    "**Ask about a retinal photograph.**\n\nAdd one below (JPEG, PNG, TIFF, BMP, WebP or DICOM), or "
+    "try the sample. Every number in an answer is measured on your photograph and links to its "
+    "evidence."
 )
 NO_REPORT = (
     "No report yet. *Draft report* measures what is missing and writes it up, with citations."
@@ -76,7 +77,7 @@ def build_page(assistant: Assistant) -> gr.Blocks:
                     label="Question and photographs",
                     show_label=False,
                     elem_id="fovea-box",
-                    placeholder="Ask, or add photographs (JPEG, PNG, TIFF, BMP, WebP, DICOM)",
+                    placeholder="Ask a question, or add photographs",
                     file_count="multiple",
                     sources=["upload"],
                     max_plain_text_length=4000,

@@ -58,6 +58,13 @@ def _escape(text: str) -> str:
     return re.sub(r"(?i)\bwww\.", lambda found: f"{found.group()[:-1]}&#46;", escaped)
 
 
+def cited_entries(text: str) -> list[str]:
+    """Ids of the knowledge entries that a text cites, in the order of their first citation."""
+    groups = CITATION.findall(text)
+    ids = [citation for group in groups for citation in re.split(r"\s*[,;]\s*", group)]
+    return list(dict.fromkeys(c.removeprefix("K:") for c in ids if c.startswith("K:")))
+
+
 def anchor(citation: str) -> str:
     """Id of the element on the page that a citation leads to."""
     return "cite-" + re.sub(r"[^A-Za-z0-9_-]", "-", citation)
@@ -190,6 +197,7 @@ class Transcript:
             step["metadata"]["log"] = "measured before"
         else:
             step["metadata"]["duration"] = round(event.seconds, 2)
+            step["metadata"]["log"] = ", ".join(event.evidence.images)
 
     def _refuse(self, event: Refused) -> None:
         step = self._steps.pop(event.call_id, None)

@@ -139,8 +139,8 @@ def layer_alpha(mask: Mask) -> np.ndarray[Any, np.dtype[np.uint8]]:
     worn = cv2.erode(inside, _disk(REGION_RADIUS))
     if inside.sum() == 0 or worn.sum() < inside.sum() / 3:
         return small
-    core = cv2.erode(inside, _disk(2))
-    return np.where(core > 0, np.uint8(70), small).astype(np.uint8)
+    core = cv2.erode(inside, _disk(3))
+    return np.where(core > 0, np.uint8(51), small).astype(np.uint8)
 
 
 def _write_alpha(path: Path, alpha: np.ndarray[Any, np.dtype[np.uint8]]) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from fovea.contract import Caveat, Context, EncoderPlugin, Neighbour, Result
 from fovea.errors import PluginUnavailable
 from fovea.image import Photograph
-from fovea.manifest import Manifest
 from fovea_plugins.retrieval.features import BLOCKS, Floats, describe
 from fovea_plugins.retrieval.projection import Projection, share_above
 
@@ -40,9 +38,7 @@ class SimilarCases(EncoderPlugin[SimilarArgs]):
     Args = SimilarArgs
     encoder_id = "fovea-classical-1"
 
-    def __init__(self, manifest: Manifest, folder: Path) -> None:
-        super().__init__(manifest, folder)
-        self._projection: Projection | None = None
+    _projection: Projection | None = None
 
     def load(self, device: str) -> None:
         """Read the projection."""
@@ -116,7 +112,7 @@ class SimilarCases(EncoderPlugin[SimilarArgs]):
             best = ordered[0]
             text = f"No single aspect stands out; nearest in {WORDS[best]}"
         else:
-            text = "Alike in " + " and ".join(alike)
+            text = "Alike in " + ", ".join(alike)
         return text + (f"; not alike in {' or '.join(unlike)}." if unlike else ".")
 
     def _loaded(self) -> Projection:
@@ -168,8 +164,9 @@ def _summary(similar: tuple[Neighbour, ...], *, size: int) -> str:
     searched = f"among {size} archived case{'s' if size > 1 else ''}"
     if not near:
         return (
-            f"No similar case {searched}: the nearest, {similar[0].case_id}, is closer than only "
-            f"{similar[0].closeness_percentile:.1f} % of random pairs. Not similar enough."
+            f"No similar case {searched}: the nearest, {similar[0].case_id}, is closer than "
+            f"{similar[0].closeness_percentile:.1f} % of random pairs, and "
+            f"{NEAR_PERCENTILE:.0f} % are needed to call it similar."
         )
     plural = "s" if len(near) > 1 else ""
     head = f"{len(near)} similar case{plural} of other patients {searched}, nearest "

@@ -12,8 +12,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from fovea.image import Mask
 from numpy.typing import NDArray
+
+from fovea.image import Mask
 
 ANGLES = 120
 Array = NDArray[np.float32]

@@ -1,0 +1,141 @@
+"""Whether a clause asks about things in general rather than about an image.
+
+"What is a normal CDR?" is looked up; "what is the CDR of this eye?" is measured;
+"is the CDR of this eye within the normal range?" is both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from fovea.llm.clause import DEICTIC, IMAGE_NOUNS, PRONOUNS, Clause
+from fovea.llm.lexicon import Hit
+from fovea.llm.text import BREAKS
+
+Mode = Literal["no", "only", "also"]
+
+_ACTS = frozenset({"report", "report_word", "similar"})
+_FILLER = frozenset({"so", "and", "but", "well", "please", "then", "ok", "hi"})
+# What is judged or done to an image; "what is quality" alone is no definition.
+_NEVER_DEFINED = frozenset(
+    {"health", "grade", "describe", "region", "dr_grade", "report", "quality", "referable",
+     "similar", "change", "compare"}
+)  # fmt: skip
+_OPENINGS = frozenset({"what be", "what a", "what does", "what do", "what would", "what mean"})
+_USUAL = frozenset({"normal", "average", "mean", "healthy", "usual", "high", "meant"})
+_METHOD = frozenset(
+    {"defined", "graded", "measured", "calculated", "computed", "diagnosed", "classified",
+     "detected", "staged", "assessed", "derived", "obtained", "estimated", "quantified", "treated"}
+)  # fmt: skip
+_ANATOMY = frozenset({"disc", "vessel", "artery", "vein", "rim", "macula", "knowledge_topic"})
+_GENERAL_NOUNS = frozenset(
+    {"sign", "feature", "symptom", "hallmark", "complication", "stage", "cause", "type", "form",
+     "role", "purpose", "function", "definition", "characteristic", "consequence", "criteria"}
+)  # fmt: skip
+_PRESENCE = frozenset({"present", "visible", "there", "seen", "found", "detected", "shown"})
+_MEASURED = frozenset({"segment_optic_disc", "measure_biomarkers"})
+_PATHOLOGY = frozenset({"segment_lesions", "classify_disease"})
+_VALUE = re.compile(r"\d\.\d+%?|\d+%")
+
+
+def knowledge_mode(clause: Clause, *, anchored: bool, after_lookup: bool) -> Mode:
+    """Whether to look up: not at all, only, or besides measuring.
+
+    Args:
+        clause: The clause.
+        anchored: The conversation has named something that "it" can mean.
+        after_lookup: The clause or question before was a look-up.
+    """
+    if (clause.has("define") and clause.hits) or _asks_meaning(clause.words):
+        return "only"
+    ranges = clause.has("range")
+    if clause.deictic:
+        means = clause.words[:2] == ("what", "does") and "mean" in clause.words
+        return "also" if (ranges or means) and not _ACTS & set(clause.names) else "no"
+    clinical = set(clause.names) - _ACTS - {"describe", "region"}
+    if (ranges and (clinical or anchored)) or (clause.has("know") and clinical):
+        return "only"
+    if clause.of_role("topic") and not clause.of_role("strong"):
+        return "only"
+    rest = list(clause.words)
+    while rest and rest[0] in _FILLER:
+        rest.pop(0)
+    if _is_general(clause, rest) or (after_lookup and _goes_on(clause, rest)):
+        return "only"
+    return "no"
+
+
+def _asks_meaning(words: Sequence[str]) -> bool:
+    """Such as "What does NPDR mean?", but not "what does that mean?" or "what does my CDR mean?"."""
+    if len(words) < 4 or words[0] != "what" or words[1] not in {"do", "does", "would"}:
+        return False
+    inner = set(words[2 : words.index("mean")]) if "mean" in words else set()
+    bare_sides = inner <= {"od", "os", "ou", "and", "or"}
+    at_hand = DEICTIC | PRONOUNS | {"you"} | (IMAGE_NOUNS - {"od", "os", "retina", "fundus"})
+    return bool(inner) and (bare_sides or not inner & at_hand)
+
+
+def _is_general(clause: Clause, rest: Sequence[str]) -> bool:
+    """Forms that ask about a thing in general: "what is a ...", "explain ...", "is 0.7 high"."""
+    offset = len(clause.words) - len(rest)
+    starts = {h.start - offset: h for h in clause.hits if h.name not in _NEVER_DEFINED}
+    if not starts:
+        return False
+    text = " ".join(rest)
+    if text.startswith("what be the ") and _general_noun(rest[3:], starts):
+        return True
+    if re.match(r"what be (a )?(grade|stage|level) \d", text):
+        return True
+    if " ".join(rest[:2]) in _OPENINGS:
+        usual = rest[2:3] and rest[2] in _USUAL and {3, 4} & set(starts)
+        if 2 in starts or rest[2:3] in (["a"], ["an"]) or usual:
+            return True
+    if rest[0] == "what" and "the normal" in text:
+        return True
+    if (rest[0] == "explain" and 1 in starts) or (text.startswith("tell me about") and 3 in starts):
+        return True
+    if rest[0] in {"why", "how"}:
+        return _why_or_how(rest, starts)
+    return _judged_in_general(clause, rest, starts)
+
+
+def _general_noun(rest: Sequence[str], starts: Mapping[int, Hit]) -> bool:
+    """Such as "What is the macula?", "what are the signs of glaucoma?": not about one eye."""
+    if 3 in starts and starts[3].name in _ANATOMY:
+        return all(word in BREAKS for word in rest[starts[3].end - starts[3].start :])
+    return bool(rest) and rest[0] in _GENERAL_NOUNS and list(rest[1:2]) == ["of"]
+
+
+def _why_or_how(rest: Sequence[str], starts: Mapping[int, Hit]) -> bool:
+    second, third = [*rest[1:3], "", ""][:2]
+    if rest[0] == "why":
+        return second in {"do", "does"} and 2 in starts and starts[2].name != "explain"
+    if second == "be":
+        return bool(_METHOD & set(rest)) and third != "the"
+    general = 2 in starts or third in {"you", "one"}
+    return second in {"do", "does"} and general and "look" not in rest
+
+
+def _judged_in_general(clause: Clause, rest: Sequence[str], starts: Mapping[int, Hit]) -> bool:
+    """Such as "Are exudates dangerous?", "is 0.8 a high ratio?", "NPDR against PDR"."""
+    concepts = clause.lexicon.concepts
+    tools = {concepts[hit.name].tool for hit in starts.values()}
+    if rest[0] in {"be", "do", "does", "can"}:
+        about = starts.get(1) or (starts.get(2) if rest[1] in {"a", "an"} else None)
+        general = clause.has("judge", rest) or rest[0] != "be"
+        if about and concepts[about.name].tool in _PATHOLOGY and general:
+            return not _PRESENCE & set(rest)
+    if any(_VALUE.fullmatch(word) for word in rest):
+        return bool(tools & _MEASURED) and (clause.has("judge", rest) or "what" in rest)
+    return "between" in rest and "change" in clause.names and not clause.paired
+
+
+def _goes_on(clause: Clause, rest: Sequence[str]) -> bool:
+    """Such as "And AVR?" after a definition asks for another definition."""
+    named = {hit.name for hit in clause.of_role("strong", "vessel", "topic")}
+    acts = _ACTS | {"explain", "change"}
+    if not named or acts & named or len(rest) > 6 or (clause.has("show", rest)):
+        return False
+    return not clause.lexicon.heads & set(rest) - {"what", "how", "also"}

@@ -1,0 +1,126 @@
+"""Which image tools a clause asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from fovea.llm.clause import OVERVIEW, Ask, Clause
+from fovea.llm.lexicon import Hit
+from fovea.llm.selection import Selection
+
+_ACTS = frozenset({"similar", "explain", "report", "report_word", "change", "compare"})
+_STRUCTURES = frozenset({"disc", "vessel", "artery", "vein", "macula", "fovea", "rim"})
+_SEEN = frozenset({"visible", "seen", "discernible", "identifiable"})
+_CASES = frozenset({"case", "archive", "database", "before", "library", "patient", "neighbor"})
+_STATED = frozenset(
+    {"how", "measure", "quantify", "width", "diameter", "wide", "narrow", "narrowing", "length",
+     "thickness", "statistic", "metric", "parameter", "property"}
+)  # fmt: skip
+_BIOMARKERS = "measure_biomarkers"
+
+
+def image_asks(clause: Clause, last_tools: Collection[str]) -> list[Ask]:
+    """What the clause asks of images, strongest reading first.
+
+    Args:
+        clause: A clause that is not about knowledge.
+        last_tools: Tools of the question before, for "and the arteries?".
+    """
+    strong = {hit.name for hit in clause.of_role("strong")}
+    things = [n for n in clause.names if n in strong and n not in _ACTS]
+    selection = clause.selection
+    if "report" in strong or ("report_word" in strong and _is_noun(clause, things)):
+        return [Ask("draft_report", ("report",), selection=selection)]
+    if "similar" in strong:
+        pair = clause.paired and not _CASES & set(clause.words)
+        tool, concept = ("compare_images", "change") if pair else ("find_similar_cases", "similar")
+        return [Ask(tool, (concept,), selection=selection)]
+    if "explain" in strong and "quality" not in strong:
+        return [Ask("explain_prediction", ("explain",), selection=selection)]
+    if "change" in strong:
+        return [Ask("compare_images", tuple(things) or ("change",), selection=selection)]
+    if "compare" in strong:
+        if not things and not clause.of_role("vessel"):
+            return [Ask("compare_images", ("change",), selection=selection)]
+        selection = selection or Selection(every=True)
+    if _about_visibility(clause):
+        return [Ask("assess_quality", ("quality",), selection=selection)]
+    if things == ["branching"] and clause.of_role("vessel") and clause.has("show"):
+        things = []  # the branching pattern is drawn, not measured
+    concepts = clause.lexicon.concepts
+    asks = [Ask(concepts[name].tool, (name,), selection=selection) for name in things]
+    measured = any(ask.tool == _BIOMARKERS for ask in asks)
+    return asks + _vessel_asks(clause, selection, last_tools, measured=measured)
+
+
+def weak_asks(clause: Clause) -> list[Ask]:
+    """What a clause asks that names nothing in particular."""
+    selection, names = clause.selection, set(clause.names)
+    if "region" in names:
+        return [Ask("explain_prediction", ("explain",), selection=selection)]
+    if "grade" in names:
+        return [Ask("classify_disease", ("grade",), selection=selection)]
+    if "describe" in names:
+        return [Ask(tool, ("describe",), selection=selection) for tool in OVERVIEW]
+    if names & {"health", "macula"}:
+        return [Ask("classify_disease", ("health",), selection=selection)]
+    return []
+
+
+def _is_noun(clause: Clause, things: Sequence[str]) -> bool:
+    """Such as "Write a report", but not "report the ratio"."""
+    words = clause.words
+    place = words.index("report")
+    if not things:
+        return True
+    if place == 0:
+        return False
+    article = words[place - 1] not in {"please", "you", "to", "and", "just"}
+    determined = words[place - 1] in {"a", "the", "full", "pdf", "clinical", "my"}
+    return determined or (article and clause.has("create"))
+
+
+def _about_visibility(clause: Clause) -> bool:
+    """Whether a structure is named only to ask if it can be judged or seen."""
+    named = [hit for hit in clause.hits if hit.name in _STRUCTURES]
+    others = set(clause.names) - _STRUCTURES - {"quality", "health", "grade"}
+    if not named or others:
+        return False
+    judged = [hit for hit in clause.hits if hit.name == "quality"]
+    if not judged:
+        return bool(_SEEN & set(clause.words)) and clause.words[0] in {"be", "can", "how"}
+    # "quality and vessels" lists two things; "are disc and vessels sharp" asks one.
+    listed = {"and", ","} & set(clause.words[judged[0].end : named[0].start])
+    return not (judged[0].end <= named[0].start and listed)
+
+
+def _vessel_asks(
+    clause: Clause, selection: Selection, last_tools: Collection[str], *, measured: bool
+) -> list[Ask]:
+    """Vessels are shown, unless an attribute of theirs is asked for."""
+    vessels = clause.of_role("vessel")
+    if not vessels:
+        return []
+    names = tuple(dict.fromkeys(hit.name for hit in vessels))
+    shown = clause.has("show", clause.words[: vessels[0].start])
+    if measured:
+        both = shown and _listed_apart(clause, vessels)
+        return [Ask("segment_vessels", names, selection=selection)] if both else []
+    attributes = clause.lexicon.attributes.find(clause.words)
+    if attributes and (not shown or _stated(clause.words, attributes)):
+        return [Ask(_BIOMARKERS, names, selection=selection)]
+    if not shown and clause.continues and set(last_tools) == {_BIOMARKERS}:
+        return [Ask(_BIOMARKERS, names, selection=selection)]
+    return [Ask("segment_vessels", names, selection=selection)]
+
+
+def _listed_apart(clause: Clause, vessels: Sequence[Hit]) -> bool:
+    """Whether vessels and their measurement are two items of a list."""
+    end = vessels[-1].end
+    later = [h for h in clause.hits if clause.concept(h).tool == _BIOMARKERS and h.start > end]
+    return any({"and", ","} & set(clause.words[end : hit.start]) for hit in later)
+
+
+def _stated(words: Sequence[str], attributes: Sequence[Hit]) -> bool:
+    """Whether an attribute is asked about ("show how wide"), not just named."""
+    return "how" in words or any(_STATED & set(words[hit.start : hit.end]) for hit in attributes)
