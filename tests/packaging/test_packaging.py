@@ -65,8 +65,7 @@ def test_bare_import_is_light() -> None:
 
 def test_command_line_help_is_light() -> None:
     code = (
-        "import sys; from fovea.cli import app;"
-        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+        f"import sys; from fovea.cli import app;print([m for m in {HEAVY!r} if m in sys.modules])"
     )
     assert run(sys.executable, "-c", code).stdout.strip() == "[]"
 

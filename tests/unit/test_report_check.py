@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import report_evidence as made
-from fovea.knowledge import load
-from fovea.report.check import check_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fovea.contract import Measurement
+from fovea.knowledge import load
+from fovea.report.check import check_text
 
 KNOWLEDGE = load()
 
@@ -18,7 +20,7 @@ def struck(text, evidence=None, **more):
 
 TRUE = [
     "The vertical cup-to-disc ratio of the right eye is 0.42 (95 % interval 0.36 to 0.49) [E3].",
-    "The vertical cup-to-disc ratio of the right eye (OD) is 0.42 (95 % interval 0.36 to 0.49) [E3].",
+    "The vertical CDR of the right eye (OD) is 0.42 (95 % interval 0.36 to 0.49) [E3].",
     "The vertical CDR is 0.424 [E3].",
     "VCDR OD: 0.42 (95 % CI 0.36–0.49) [E3].",
     "The cup takes up 42 % of the disc height, a vertical cup-to-disc ratio of 0.42 [E3].",
@@ -57,7 +59,7 @@ TRUE = [
     "Case case-0012, labelled glaucoma, is closer than 97.3 % of random pairs: "
     "Both have a similar disc size [E6].",
     "A bulge of a retinal capillary, seen as a sharp red dot below 125 µm [E7].",
-    "A microaneurysm is a bulge of a retinal capillary, seen as a sharp red dot below 125 µm [K:ma].",
+    "A microaneurysm is a bulge of a capillary, seen as a sharp red dot below 125 µm [K:ma].",
     "Blood in the deep layers of the retina, seen as a round or irregular dark red spot with soft "
     "edges [K:haem_deep].",
     "A cup-to-disc ratio alone neither proves nor excludes glaucoma [K:b_vcdr].",
@@ -211,6 +213,21 @@ PLANTED = {
         "Glaucoma is harmless [K:glaucoma].",
         "The eye is blind [E3].",
     ],
+    "reassurance or bare answer": [
+        "Yes.", "No.", "Yes, it is.", "No, it does not.", "It is.", "Everything is okay.",
+        "All good.", "There is nothing to worry about.", "No problems were seen.",
+        "You are fine.", "Definitely.",
+    ],
+    "not English": [
+        "Das rechte Auge ist gesund.", "El ojo derecho tiene glaucoma.", "右眼正常。",
+        "There is gl\u0430ucoma.",
+    ],
+    "hedged or denied": [
+        "Microaneurysms may be present [E5].", "Microaneurysms are unlikely [E5].",
+        "The vertical CDR is not 0.42 [E3].", "The cup takes up half of the disc [E3].",
+        "The disc is large, with a vertical CDR of 0.42 [E3].",
+        "The vertical CDR could not be measured [E3].",
+    ],
     "markup": [
         "The vertical CDR is 0.42 ![x](http://evil.example/a.png) [E3].",
         "See https://evil.example for more.",
@@ -323,6 +340,16 @@ def test_reason_of_a_refused_tool_may_be_repeated():
     )
 
 
+def test_name_of_a_grade_must_fit_its_number():
+    grade = Measurement(name="dr_grade", value=2, unit="1", method="network", eye="OD")
+    evidence = (made.evidence(2, "classify_disease", measurements=(grade,)),)
+    said = "The diabetic retinopathy grade (ICDR) of the right eye (OD) is"
+    assert not struck(f"{said} 2 (moderate non-proliferative) [E2].", evidence)
+    assert struck(f"{said} 2 (severe non-proliferative) [E2].", evidence)
+    assert struck(f"{said} 2 (proliferative) [E2].", evidence)
+    assert struck(f"{said} 3 (moderate non-proliferative) [E2].", evidence)
+
+
 def test_hidden_characters_are_taken_out():
     checked = check_text("Hel\u200blo\U000e0041!", (), KNOWLEDGE)
     assert checked.kept == "Hello!"
@@ -351,8 +378,40 @@ def test_any_text_is_survived(text):
 
 
 _TOKENS = st.sampled_from(
-    "The|vertical CDR|of|right eye|left eye|OD|OS|is|0.42|0.52|42 %|px|µm|[E3]|[E9]|[K:b_vcdr]|no|"
-    "glaucoma|microaneurysms|present|absent|.|,|;|!|?|\n|-|and|but|not|normal".split("|")
+    [
+        "The",
+        "vertical CDR",
+        "of",
+        "right eye",
+        "left eye",
+        "OD",
+        "OS",
+        "is",
+        "0.42",
+        "0.52",
+        "42 %",
+        "px",
+        "µm",
+        "[E3]",
+        "[E9]",
+        "[K:b_vcdr]",
+        "no",
+        "glaucoma",
+        "microaneurysms",
+        "present",
+        "absent",
+        ".",
+        ",",
+        ";",
+        "!",
+        "?",
+        "\n",
+        "-",
+        "and",
+        "but",
+        "not",
+        "normal",
+    ]
 )
 
 

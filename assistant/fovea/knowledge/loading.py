@@ -18,6 +18,7 @@ from fovea.knowledge.models import Entry, Reference
 
 MAX_FILE_BYTES = 256_000
 MAX_FILES = 2_000
+MAX_DEPTH = 20
 REFERENCES = "references.yaml"
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -101,6 +102,30 @@ def _check_links(
         raise document.error(f"`{entry.criteria.scale}` is not a scale", ("criteria", "scale"))
 
 
+_OPENING = (
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
+
+
+def _refuse_bombs(text: str, name: str) -> None:
+    """Looks at the tokens before anything is built from them."""
+    depth = 0
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        where = f"{name}:{token.start_mark.line + 1}"
+        # Anchors serve only to share or to bomb: three lines can expand to gigabytes.
+        if isinstance(token, yaml.AliasToken | yaml.AnchorToken):
+            raise KnowledgeError(
+                "Anchors and aliases are not allowed", where=where, fix="Write the value out"
+            )
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > MAX_DEPTH:
+            raise KnowledgeError(f"Nested more than {MAX_DEPTH} levels deep", where=where)
+
+
 class _Document:
     """One parsed YAML file that knows the line of each field."""
 
@@ -113,14 +138,7 @@ class _Document:
             raise KnowledgeError(f"The file is larger than {MAX_FILE_BYTES} bytes", where=name)
         try:
             text = path.read_text(encoding="utf-8")
-            # Anchors serve only to share or to bomb: three lines can expand to gigabytes.
-            for token in yaml.scan(text, Loader=yaml.SafeLoader):
-                if isinstance(token, yaml.AliasToken | yaml.AnchorToken):
-                    raise KnowledgeError(
-                        "Anchors and aliases are not allowed",
-                        where=f"{name}:{token.start_mark.line + 1}",
-                        fix="Write the value out",
-                    )
+            _refuse_bombs(text, name)
             root = yaml.compose(text, Loader=yaml.SafeLoader)
             document = cls(name, text, root, yaml.safe_load(text))
         except UnicodeDecodeError as error:
@@ -134,8 +152,6 @@ class _Document:
             raise KnowledgeError(
                 "The YAML is malformed", where=f"{name}:1", why=str(error).split("\n")[0]
             ) from error
-        except RecursionError as error:
-            raise KnowledgeError("The YAML is nested too deeply", where=f"{name}:1") from error
         document._refuse_doubled_keys(root)
         return document
 

@@ -108,10 +108,15 @@ class Index:
         for score, phrase in self._contained(words):
             for identifier in self._names[phrase]:
                 add(identifier, score, "name or synonym")
-        if not found:
+        if not found or any(word not in self._documents for word in content):
             for phrase, likeness in self._misspelt(content):
+                whole = len(phrase) >= len(content)
                 for identifier in self._names[phrase]:
-                    add(identifier, 0.7 * likeness, f"similar spelling: {' '.join(phrase)}")
+                    add(
+                        identifier,
+                        (0.9 if whole else 0.7) * likeness,
+                        f"similar spelling: {' '.join(phrase)}",
+                    )
         for identifier, score in self._bm25(content):
             add(identifier, 0.6 * score, "words of the text")
         ranked = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))

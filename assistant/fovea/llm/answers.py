@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from fovea.contract import Finding, Measurement, Passage
 from fovea.evidence import Evidence
@@ -24,6 +25,8 @@ _EYES: Mapping[Eye, str] = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d\"“])")
 _ACRONYMS = {"dr": "DR", "cdr": "CDR", "avr": "AVR", "pdr": "PDR", "npdr": "NPDR", "av": "AV"}
 _SHOWN = 3
+_MEASURING = frozenset({"measure_biomarkers", "segment_optic_disc"})
+_NOTE = "Note: "
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,18 @@ class Step:
 
 
 @cache
-def _words() -> dict[str, dict[str, str]]:
+def _table() -> dict[str, Any]:
     source = files("fovea.llm").joinpath("words.toml").read_text(encoding="utf-8")
     return tomllib.loads(source)
+
+
+def _words() -> Mapping[str, Mapping[str, str]]:
+    return _table()
+
+
+def _sections() -> Sequence[Mapping[str, Any]]:
+    """Kinds of passages with the words of a question that ask for them."""
+    return _table()["passage"]  # type: ignore[no-any-return]
 
 
 def compose(steps: Sequence[Step], images: Sequence[ImageFact], notes: Sequence[str] = ()) -> str:
@@ -58,6 +70,8 @@ def compose(steps: Sequence[Step], images: Sequence[ImageFact], notes: Sequence[
     """
     lines = [line for step in steps if (line := _answer(step, images))]
     caveat = _first_caveat(steps)
+    if caveat.removeprefix(_NOTE) in " ".join(lines):
+        caveat = ""
     return "\n".join([*dict.fromkeys(lines), *([caveat] if caveat else []), *notes])
 
 
@@ -79,7 +93,7 @@ def _first_caveat(steps: Sequence[Step]) -> str:
     for step in steps:
         if step.evidence and step.evidence.result.caveats and not step.refused:
             text = step.evidence.result.caveats[0].text
-            return " ".join(cited(text, step.evidence.id, lead="Note: "))
+            return " ".join(cited(text, step.evidence.id, lead=_NOTE))
     return ""
 
 
@@ -94,11 +108,16 @@ def cited(text: str, citation: str, *, lead: str = "") -> list[str]:
 
 
 def _quoted(passages: Sequence[Passage], ask: Ask) -> str:
-    """The passage that answers best, word for word, and a second one when close."""
-    lines = []
-    for passage in passages[: 1 + (len(ask.concepts) > 1)]:
-        lines.append(" ".join(cited(passage.text, f"K:{passage.entry_id}")))
-    return "\n".join(lines)
+    """The passage of the best entry that answers the kind of question, word for word."""
+    own = [passage for passage in passages if passage.entry_id == passages[0].entry_id]
+    asked = set(ask.query.split())
+    for section in _sections():
+        if asked & set(section["words"]):
+            fitting = [p for p in own if section["kind"] in p.title.lower()]
+            if fitting:
+                own = fitting
+                break
+    return " ".join(cited(own[0].text, f"K:{own[0].entry_id}"))
 
 
 class _Composer:
@@ -113,6 +132,8 @@ class _Composer:
 
     def answer(self) -> str:
         """The sentences about this call."""
+        if self.evidence.tool == "draft_report":
+            return f"The draft report is ready [{self.evidence.id}]."
         known = {"assess_quality": self._quality, "segment_vessels": self._masks}
         sentences = known.get(self.evidence.tool, self._measured_and_found)()
         if self.evidence.tool in {"explain_prediction", "compare_images"}:
@@ -128,8 +149,15 @@ class _Composer:
         return cited(self.result.summary, self.evidence.id, lead=lead)
 
     def _quality(self) -> list[str]:
-        findings = [self._finding(f) for f in self.result.findings]
-        return findings[: 5 if not self._overview() else 2] or self._numbers()
+        if any(concept.measures for concept in self.concepts):
+            return self._numbers()
+        aspects = {concept.aspect for concept in self.concepts if concept.aspect}
+        asked = [f for f in self.result.findings if f.concept in aspects]
+        general = [f for f in self.result.findings if f.concept.startswith(("quality", "gradable"))]
+        findings = asked or general or list(self.result.findings)
+        refused = [f for f in self.result.findings if f.state == "absent" and f not in findings]
+        sentences = [self._finding(f) for f in [*refused, *findings]]
+        return sentences[: 1 if self._overview() else 5] or self._numbers()
 
     def _masks(self) -> list[str]:
         names = [a.name for a in self.result.artifacts if a.kind == "mask"]
@@ -165,6 +193,11 @@ class _Composer:
     def _numbers(self) -> list[str]:
         wanted = [start for concept in self.concepts for start in concept.measures]
         chosen = self._chosen(wanted)
+        named = _listed([c.label for c in self.concepts if c.measures])
+        answered = any(m.name.startswith(start) for m in chosen for start in wanted)
+        known_missing = any(n.name.startswith(s) for n in self.result.not_measured for s in wanted)
+        if named and self.evidence.tool in _MEASURING and not (answered or known_missing):
+            return [f"I cannot measure the {named}."]
         missing = [
             f"The {spoken(n.name)}{self._where()} could not be measured: "
             f"{n.reason.rstrip('.')} [{self.evidence.id}]."
@@ -207,24 +240,29 @@ class _Composer:
         detail = f": {finding.detail.rstrip('.')}" if finding.detail else ""
         region = f" ({finding.region.replace('_', ' ')})" if finding.region else ""
         where = self._where()
+        inside = where.replace(" of the ", " in the ", 1)
         if finding.concept == "eye" and finding.value in {"OD", "OS"}:
             eye = _EYES["OD" if finding.value == "OD" else "OS"]
             body = f"The photograph{self._handle()} shows the {eye}{detail}"
+        elif finding.concept == "fundus_photograph" and finding.state in {"present", "absent"}:
+            said = "is" if finding.state == "present" else "is not"
+            body = f"The picture{self._handle()} {said} a fundus photograph{detail}"
         elif finding.value is not None and finding.state == "present":
             body = f"{_capital(name)}{where}: {finding.value.replace('_', ' ')}{detail}"
         elif finding.concept.startswith(("gradable", "ungradable")):
-            said = {"present": "is", "absent": "is not"}.get(finding.state, "may or may not be")
             word, _, part = finding.concept.partition("_")
+            verb = _be(part)
+            said = {"present": verb, "absent": f"{verb} not"}.get(finding.state, "may not be")
             subject = f"The {part.replace('_', ' ')}" if part else "The photograph"
             body = f"{subject}{where} {said} {word}{detail}"
         elif finding.state == "present":
-            body = f"{_capital(name)} {_be(name)} present{where}{region}{chance}{detail}"
+            body = f"{_capital(name)} {_be(name)} present{inside}{region}{chance}{detail}"
         elif finding.state == "absent":
-            body = f"No {name} {_be(name, past=True)} found{where}{region}{chance}{detail}"
+            body = f"No {name} {_be(name, past=True)} found{inside}{region}{chance}{detail}"
         elif finding.state == "indeterminate":
-            body = f"Whether {name} {_be(name)} present{where} is uncertain{chance}{detail}"
+            body = f"Whether {name} {_be(name)} present{inside} is uncertain{chance}{detail}"
         else:
-            body = f"{_capital(name)}{where} could not be assessed{detail}"
+            body = f"{_capital(name)}{inside} could not be assessed{detail}"
         return f"{body} [{self.evidence.id}]."
 
     def _chance(self, finding: Finding) -> str:
@@ -296,7 +334,7 @@ def number(value: float) -> str:
 
 
 def _be(name: str, *, past: bool = False) -> str:
-    last = name.split()[-1]
+    last = (name.split() or [""])[-1]
     plural = last.endswith("s") and not last.endswith(("ss", "is", "us"))
     return ("were" if plural else "was") if past else ("are" if plural else "is")
 

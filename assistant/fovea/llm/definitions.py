@@ -20,7 +20,8 @@ _ACTS = frozenset({"report", "report_word", "similar"})
 _FILLER = frozenset({"so", "and", "but", "well", "please", "then", "ok", "hi"})
 # What is judged or done to an image; "what is quality" alone is no definition.
 _NEVER_DEFINED = frozenset(
-    {"health", "grade", "describe", "region", "dr_grade", "report", "quality", "referable",
+    {"health", "grade", "describe", "region", "dr_grade", "report", "quality",
+     "laterality", "field", "modality", "referable",
      "similar", "change", "compare"}
 )  # fmt: skip
 _OPENINGS = frozenset({"what be", "what a", "what does", "what do", "what would", "what mean"})
@@ -31,9 +32,11 @@ _METHOD = frozenset(
 )  # fmt: skip
 _ANATOMY = frozenset({"disc", "vessel", "artery", "vein", "rim", "macula", "knowledge_topic"})
 _GENERAL_NOUNS = frozenset(
-    {"sign", "feature", "symptom", "hallmark", "complication", "stage", "cause", "type", "form",
-     "role", "purpose", "function", "definition", "characteristic", "consequence", "criteria"}
+    {"sign", "feature", "symptom", "hallmark", "complication", "stages", "grades", "cause", "type",
+     "form", "role", "purpose", "function", "definition", "characteristic", "consequence",
+     "criteria"}
 )  # fmt: skip
+_PURPOSE = frozenset({"for", "responsible", "do", "good", "made", "of"})
 _PRESENCE = frozenset({"present", "visible", "there", "seen", "found", "detected", "shown"})
 _MEASURED = frozenset({"segment_optic_disc", "measure_biomarkers"})
 _PATHOLOGY = frozenset({"segment_lesions", "classify_disease"})
@@ -68,13 +71,17 @@ def knowledge_mode(clause: Clause, *, anchored: bool, after_lookup: bool) -> Mod
 
 
 def _asks_meaning(words: Sequence[str]) -> bool:
-    """Such as "What does NPDR mean?", but not "what does that mean?" or "what does my CDR mean?"."""
-    if len(words) < 4 or words[0] != "what" or words[1] not in {"do", "does", "would"}:
+    """Such as "what does NPDR mean?", but not "what does that mean?"."""
+    if "what" not in words or "mean" not in words[words.index("what") :]:
         return False
-    inner = set(words[2 : words.index("mean")]) if "mean" in words else set()
+    start = words.index("what") + 1
+    inner = set(words[start : words.index("mean", start)]) - {"do", "does", "would"}
     bare_sides = inner <= {"od", "os", "ou", "and", "or"}
     at_hand = DEICTIC | PRONOUNS | {"you"} | (IMAGE_NOUNS - {"od", "os", "retina", "fundus"})
-    return bool(inner) and (bare_sides or not inner & at_hand)
+    if len(inner) > 1:
+        at_hand -= {"that"}  # "what does that grade mean?" asks about grades
+    # In "what is the mean calibre" the mean is a number.
+    return bool(inner) and "be" not in inner and (bare_sides or not inner & at_hand)
 
 
 def _is_general(clause: Clause, rest: Sequence[str]) -> bool:
@@ -104,7 +111,8 @@ def _is_general(clause: Clause, rest: Sequence[str]) -> bool:
 def _general_noun(rest: Sequence[str], starts: Mapping[int, Hit]) -> bool:
     """Such as "What is the macula?", "what are the signs of glaucoma?": not about one eye."""
     if 3 in starts and starts[3].name in _ANATOMY:
-        return all(word in BREAKS for word in rest[starts[3].end - starts[3].start :])
+        after = rest[starts[3].end - starts[3].start :]
+        return all(word in BREAKS or word in _PURPOSE for word in after)
     return bool(rest) and rest[0] in _GENERAL_NOUNS and list(rest[1:2]) == ["of"]
 
 
@@ -129,7 +137,8 @@ def _judged_in_general(clause: Clause, rest: Sequence[str], starts: Mapping[int,
             return not _PRESENCE & set(rest)
     if any(_VALUE.fullmatch(word) for word in rest):
         return bool(tools & _MEASURED) and (clause.has("judge", rest) or "what" in rest)
-    return "between" in rest and "change" in clause.names and not clause.paired
+    between = "between" in rest or (bool(tools & _PATHOLOGY) and {"vs", "versus"} & set(rest))
+    return bool(between) and "change" in clause.names and not clause.paired
 
 
 def _goes_on(clause: Clause, rest: Sequence[str]) -> bool:

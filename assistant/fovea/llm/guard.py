@@ -9,6 +9,7 @@ _PATTERNS = (
     r"\b(instructions?|rules?|prompts?|guidelines|system|guardrails?|polic(y|ies)"
     r"|everything (you|above)|what you were told|previous messages?|training)\b",
     r"\bsystem\s+(prompt|message|override)|\bjailbreak|\bdeveloper mode\b|\bdo anything now\b",
+    r"^\W*(system|assistant|developer|tool)\s*:|\byou must (now )?(call|run|execute|obey)\b",
     r"\bpretend (to be|you)|\byou are now\b|\brole-?play\b|\bact as (if|an?|root|admin)\b",
     r"\b(delete|erase|wipe|drop)\b.{0,30}\b(files?|database|archive|disk|sessions?|tables?)\b",
     r"\b(rm -rf|sudo|chmod|curl|wget|eval\(|os\.system|<script|select \*|/etc/|\.\./)",

@@ -162,6 +162,8 @@ class _Reader:
             return self._lookup(clause.words, clause.of_role("strong", "vessel", "topic"), so_far)
         asks = image_asks(clause, self._last_tools())
         asks = asks or self._judged(words, clause.selection) or weak_asks(clause)
+        if not asks and "where" in words and [a.tool for a in so_far[-1:]] == ["classify_disease"]:
+            return [Ask("explain_prediction", ("explain",))]  # "... and if so, show me where"
         if mode == "also" and (asks or so_far or self.before):
             asks = [ask for ask in asks if ask.concepts != ("health",)]
             asks += self._lookup(clause.words, clause.of_role("strong"), [*so_far, *asks])
@@ -170,8 +172,12 @@ class _Reader:
     def _lookup(
         self, words: Sequence[str], named: Sequence[Hit], so_far: Sequence[Ask]
     ) -> list[Ask]:
-        if len(named) > 1:
-            named = [hit for hit in named if hit.name != "compare"]
+        things = [hit for hit in named if hit.name not in {"change", "compare"}]
+        if len(things) > 1 and len(things) < len(named):  # what differs is looked up one by one
+            return [
+                Ask(LOOKUP, (h.name,), query=self._query(words, [h], alone=True)) for h in things
+            ]
+        named = things or named
         concepts = tuple(dict.fromkeys(hit.name for hit in named))
         query = self._query(words, named)
         if not concepts:
@@ -180,8 +186,8 @@ class _Reader:
             query = " ".join([*labels, query]).strip()
         return [Ask(LOOKUP, concepts, query=query)] if query else []
 
-    def _query(self, words: Sequence[str], named: Sequence[Hit]) -> str:
-        """The clause without filler, abbreviations spelled out."""
+    def _query(self, words: Sequence[str], named: Sequence[Hit], *, alone: bool = False) -> str:
+        """The clause without filler, abbreviations spelled out; `alone`: just what is named."""
         parts: list[str] = []
         inside = {place: hit for hit in named for place in range(hit.start, hit.end)}
         for place, word in enumerate(words):
@@ -190,7 +196,7 @@ class _Reader:
                 own = hit.name in _SPECIFIC
                 label = self.lexicon.concepts[hit.name].label
                 parts.append(" ".join(words[hit.start : hit.end]) if own else label)
-            elif not hit and word not in self.lexicon.stop and word not in BREAKS:
+            elif not (hit or alone or word in self.lexicon.stop or word in BREAKS):
                 parts.append(word)
         return " ".join(parts)
 
@@ -236,10 +242,17 @@ class _Reader:
         points = bool(selection) or self.lexicon.has("repeat", words)
         if points and len(content) <= 3:
             return [replace(ask, selection=selection) for ask in self.before.asks]
-        if content and not self.lexicon.has("certain", words):
+        said = set(content) - {"measure", "quantify", "explain"}
+        if said and not self.lexicon.has("certain", words):
             return []
-        if "where" in words and self._last_tools() == {"classify_disease"}:
+        last = self._last_tools()
+        if "explain" in words or ("where" in words and last == {"classify_disease"}):
             return [Ask("explain_prediction", ("explain",))]
+        if last == {"segment_vessels"} and {"measure", "quantify"} & set(words):
+            return [Ask("measure_biomarkers", ("vessel",))]
+        if last == {LOOKUP} and {"have", "any", "there"} & set(words):
+            concepts = self.lexicon.concepts
+            return [Ask(concepts[name].tool, (name,)) for name in self._anchor([])]
         asks_back = {"where", "how", "show", "which", "sure", "give"} & set(words)
         refers = PRONOUNS & set(words) or len([w for w in words if w not in BREAKS]) <= 4
         if (asks_back or self.lexicon.has("certain", words)) and refers:

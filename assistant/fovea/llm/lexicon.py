@@ -144,12 +144,22 @@ def load_lexicon() -> Lexicon:
     cues = {name: PhraseBook({name: texts}) for name, texts in table["cues"].items()}
     lists = {name: frozenset(entries) for name, entries in table["words"].items()}
     attributes = PhraseBook({"vessel_attribute": phrases["vessel_attribute"]})
-    domain = subjects.words() | lists["spelling"]
-    known = domain | lists["common"] | lists["stop"] | lists["heads"] | attributes.words()
+    # What Fovea does not do is not worth guessing at: "present" is not a bad "president".
+    asked = {n: p for n, p in phrases.items() if concepts[n].role != "outside"}
+    domain = PhraseBook(asked).words() | lists["spelling"]
+    known = (
+        domain
+        | subjects.words()
+        | lists["common"]
+        | lists["stop"]
+        | lists["heads"]
+        | attributes.words()
+    )
     known |= lists["generic"] | {word for book in cues.values() for word in book.words()}
     known = {form for word in known for form in (word, *tokens(word))}
     targets: dict[str, list[str]] = defaultdict(list)
-    for word in sorted({form for entry in domain for form in tokens(entry)} - lists["common"]):
+    kept = lists["common"] - lists["spelling"]
+    for word in sorted({form for entry in domain for form in tokens(entry)} - kept):
         if len(word) >= 5 and word.isalpha():
             targets[word[0]].append(word)
     return Lexicon(

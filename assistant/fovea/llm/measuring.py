@@ -10,6 +10,7 @@ from fovea.llm.selection import Selection
 
 _ACTS = frozenset({"similar", "explain", "report", "report_word", "change", "compare"})
 _STRUCTURES = frozenset({"disc", "vessel", "artery", "vein", "macula", "fovea", "rim"})
+_QUALITY = frozenset({"quality", "laterality", "field", "modality"})
 _SEEN = frozenset({"visible", "seen", "discernible", "identifiable"})
 _CASES = frozenset({"case", "archive", "database", "before", "library", "patient", "neighbor"})
 _STATED = frozenset(
@@ -35,7 +36,7 @@ def image_asks(clause: Clause, last_tools: Collection[str]) -> list[Ask]:
         pair = clause.paired and not _CASES & set(clause.words)
         tool, concept = ("compare_images", "change") if pair else ("find_similar_cases", "similar")
         return [Ask(tool, (concept,), selection=selection)]
-    if "explain" in strong and "quality" not in strong:
+    if "explain" in strong and not strong & _QUALITY:
         return [Ask("explain_prediction", ("explain",), selection=selection)]
     if "change" in strong:
         return [Ask("compare_images", tuple(things) or ("change",), selection=selection)]
@@ -44,7 +45,8 @@ def image_asks(clause: Clause, last_tools: Collection[str]) -> list[Ask]:
             return [Ask("compare_images", ("change",), selection=selection)]
         selection = selection or Selection(every=True)
     if _about_visibility(clause):
-        return [Ask("assess_quality", ("quality",), selection=selection)]
+        judged = tuple(n for n in clause.names if n in _QUALITY) or ("quality",)
+        return [Ask("assess_quality", judged, selection=selection)]
     if things == ["branching"] and clause.of_role("vessel") and clause.has("show"):
         things = []  # the branching pattern is drawn, not measured
     concepts = clause.lexicon.concepts
@@ -83,10 +85,10 @@ def _is_noun(clause: Clause, things: Sequence[str]) -> bool:
 def _about_visibility(clause: Clause) -> bool:
     """Whether a structure is named only to ask if it can be judged or seen."""
     named = [hit for hit in clause.hits if hit.name in _STRUCTURES]
-    others = set(clause.names) - _STRUCTURES - {"quality", "health", "grade"}
+    others = set(clause.names) - _STRUCTURES - _QUALITY - {"health", "grade"}
     if not named or others:
         return False
-    judged = [hit for hit in clause.hits if hit.name == "quality"]
+    judged = [hit for hit in clause.hits if hit.name in _QUALITY]
     if not judged:
         return bool(_SEEN & set(clause.words)) and clause.words[0] in {"be", "can", "how"}
     # "quality and vessels" lists two things; "are disc and vessels sharp" asks one.

@@ -17,43 +17,42 @@ from fovea.llm.selection import Selection
 
 EYE_NAMES: Mapping[Eye, str] = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
 
+# The checker strikes claims without evidence: these texts promise and request, and claim nothing.
 ABILITIES = (
-    "I can check image quality, outline vessels, the optic disc and lesions, grade for disease, "
-    "measure vessel biomarkers, compare two photographs, find similar cases, explain a result, "
-    "look up definitions and criteria, and draft a report."
+    "I can assess image quality, outline vessels, disc and lesions, grade for disease, measure "
+    "vessel biomarkers, compare two photographs, find similar cases, explain a result, look up "
+    "definitions and criteria, and draft a report."
 )
 REPLIES: Mapping[str, str] = {
-    "empty": "What would you like to know about the photograph? " + ABILITIES,
-    "greet": "Hello. " + ABILITIES,
+    "empty": f"What would you like to know about the photograph? {ABILITIES}",
+    "greet": f"Hello. {ABILITIES}",
     "thank": "You are welcome. Ask on whenever you like.",
     "about": ABILITIES,
-    "hostile": (
-        "I cannot follow instructions that change how I work; I answer questions about retinal "
-        "photographs. " + ABILITIES
-    ),
-    "outside": "That is outside what I can do. " + ABILITIES,
+    "hostile": f"Orders that change how I work are ignored. {ABILITIES}",
+    "outside": f"That lies outside what I do. {ABILITIES}",
     "treatment": (
-        "I cannot advise on treatment or prescribe; please ask the treating clinician. " + ABILITIES
+        "Choosing medicines or procedures lies outside what I do; please ask the clinician in "
+        f"charge. {ABILITIES}"
     ),
 }
-NEED_IMAGE = "Please add a retinal photograph first; this question needs one."
-NEED_SECOND = (
-    "A comparison needs two photographs; please add the second one (the other eye or another "
-    "visit)."
-)
+NEED_IMAGE = "Please add a photograph first; without one there is nothing to measure."
+NEED_SECOND = "Please add a second photograph, of the other eye or of another visit, to compare."
+NEED_OTHER = "Please add a photograph of the other eye."
+_QUALITY, _REST = "I can assess image quality instead.", "I can measure everything else."
 PURPOSES: Mapping[str, tuple[str, str]] = {
-    "assess_quality": ("checking image quality", "I can still run the other measurements"),
-    "segment_vessels": ("outlining vessels", "I can measure vessel biomarkers if they are offered"),
-    "segment_optic_disc": ("measuring the optic disc and cup", "I can look up their definitions"),
-    "segment_lesions": ("finding lesions", "I can grade for disease if that is offered"),
-    "classify_disease": ("grading for disease", "I can look up the grading criteria"),
-    "measure_biomarkers": ("measuring vessel biomarkers", "I can look up their definitions"),
-    "find_similar_cases": ("searching similar cases", "I can describe this photograph instead"),
-    "explain_prediction": ("explaining a result", "each answer names the evidence it rests on"),
-    "compare_images": ("comparing photographs", "I can measure each photograph by itself"),
-    "lookup_knowledge": ("looking up definitions and criteria", "I can still measure photographs"),
-    "draft_report": ("drafting a report", "I can answer the questions one by one"),
+    "assess_quality": ("assessing image quality", _REST),
+    "segment_vessels": ("outlining vessels", _QUALITY),
+    "segment_optic_disc": ("measuring disc and cup", "I can look up what the terms mean."),
+    "segment_lesions": ("finding lesions", _QUALITY),
+    "classify_disease": ("grading for disease", "I can look up the grading criteria."),
+    "measure_biomarkers": ("measuring vessel biomarkers", "I can look up what the terms mean."),
+    "find_similar_cases": ("finding similar cases", "I can describe this photograph instead."),
+    "explain_prediction": ("explaining a result", "I can describe the photograph instead."),
+    "compare_images": ("comparing photographs", "I can measure each photograph by itself."),
+    "lookup_knowledge": ("looking up definitions and criteria", "I can measure photographs."),
+    "draft_report": ("drafting a report", "I can answer question by question."),
 }
+"""Per tool: what it is for, and what can be done without it."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,7 @@ class _Planner:
             return Plan((), (REPLIES[kind],))
         calls: list[PlannedCall] = []
         for ask in asks:
-            for arguments in self._arguments_for(ask, question):
-                calls.append(PlannedCall(ask.tool, arguments, ask))
+            calls += self._calls_for(ask, question)
         unique = {f"{call.tool}{sorted(call.arguments.items())}": call for call in calls}
         return Plan(tuple(unique.values()), tuple(dict.fromkeys(self.notes)))
 
@@ -141,8 +139,8 @@ class _Planner:
         kept = [ask for ask in reading.asks if not (asks and set(ask.concepts) <= generic)]
         return [*kept, *asks]
 
-    def _arguments_for(self, ask: Ask, question: str) -> list[dict[str, Any]]:
-        """One set of arguments per call; empty, with a note, when it cannot be called."""
+    def _calls_for(self, ask: Ask, question: str) -> list[PlannedCall]:
+        """The calls that serve an ask; none, with a note, when it cannot be called."""
         if (
             ask.tool != LOOKUP
             and not self.images
@@ -153,25 +151,35 @@ class _Planner:
         if ask.tool == "compare_images" and len(self.images) < 2:
             self.notes.append(NEED_SECOND)
             return []
-        tool = self.tools.get(ask.tool)
+        tool = self.tools.get(ask.tool) or self._claimed(question)
         if tool is None:
             if "describe" not in ask.concepts or not set(OVERVIEW) & set(self.tools):
                 purpose, instead = PURPOSES[ask.tool]
                 self.notes.append(
-                    f"No plugin for {purpose} (`{ask.tool}`) is installed; {instead}."
+                    f"A plugin for {purpose} (`{ask.tool}`) is not installed. {instead}"
                 )
             return []
         handles, problem = _resolve(ask.selection, self.images, self.focus)
         if problem and ask.tool not in {LOOKUP, "draft_report", "compare_images"}:
             self.notes.append(problem)
             return []
+        chosen: list[dict[str, Any]] = [{}]
         if "first" in tool.properties and "second" in tool.properties:
-            return [self._filled(tool, ask, question, self._two(tool, handles))]
-        if tool.image_argument and (tool.image_argument in tool.required or ask.selection):
+            chosen = [self._two(tool, handles)]
+        elif tool.image_argument and (tool.image_argument in tool.required or ask.selection):
             allowed = resolved(tool.properties["image"], tool.parameters).get("enum")
-            chosen = [h for h in handles if allowed is None or h in allowed] or list(allowed or [])
-            return [self._filled(tool, ask, question, {"image": handle}) for handle in chosen]
-        return [self._filled(tool, ask, question, {})]
+            named = [h for h in handles if allowed is None or h in allowed] or list(allowed or [])
+            chosen = [{"image": handle} for handle in named]
+        return [
+            PlannedCall(tool.name, self._filled(tool, ask, question, given), ask)
+            for given in chosen
+        ]
+
+    def _claimed(self, question: str) -> ToolSpec | None:
+        """The bound tool that names this very question among its examples, if any."""
+        words = load_lexicon().words(question)
+        matches = match_tools(words, list(self.tools.values()))
+        return next((self.tools[match.tool] for match in matches if match.exact), None)
 
     def _needs_image(self, name: str) -> bool:
         tool = self.tools.get(name)
@@ -220,7 +228,7 @@ def _resolve(
         known = tuple(handle for handle in handles if handle in every)
         focus.handles, focus.eye = known, None
         missing = ", ".join(handle for handle in handles if handle not in every)
-        problem = f"There is no photograph `{missing}` here; please add it." if missing else ""
+        problem = f"Please add photograph `{missing}`." if missing else ""
         return known, "" if known else problem
     eyes = selection.eyes
     if selection.other and not eyes:
@@ -229,7 +237,7 @@ def _resolve(
             focus.handles = rest
             return rest, ""
         if len(every) < 2:
-            return (), "I have only one photograph; please add one of the other eye."
+            return (), NEED_OTHER
         if focus.eye is None:
             return every, ""
         eyes = ("OS" if focus.eye == "OD" else "OD",)
@@ -256,7 +264,7 @@ def _by_eye(
         focus.handles = found
     if not found:
         names = " and ".join(EYE_NAMES[eye] for eye in eyes)
-        return (), f"I have no photograph of the {names}; please add one."
+        return (), f"Please add a photograph of the {names}."
     focus.eye = eyes[0] if len(eyes) == 1 else None
     return found, ""
 
@@ -278,9 +286,3 @@ def _how_many(question: str) -> int | None:
         return None
     word = (found[1] or found[2]).lower()
     return _NUMBERS.get(word) or int(word)
-
-
-def concept_labels(ask: Ask) -> tuple[str, ...]:
-    """Names of the ask's concepts in plain words."""
-    concepts = load_lexicon().concepts
-    return tuple(concepts[name].label for name in ask.concepts if name in concepts)

@@ -6,6 +6,7 @@ default backend and the yardstick for learned ones.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -85,7 +86,7 @@ class RulesChatModel(BaseChatModel):
         if reply.tool_calls:
             chunks = [
                 tool_call_chunk(
-                    name=call["name"], args=_as_json(call["args"]), id=call["id"], index=place
+                    name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=place
                 )
                 for place, call in enumerate(reply.tool_calls)
             ]
@@ -107,7 +108,9 @@ class RulesChatModel(BaseChatModel):
         plan = plan_turn(questions or [""], images, self.tools)
         turn = messages[start + 1 :] if start is not None else []
         if any(isinstance(message, ToolMessage) for message in turn):
-            return AIMessage(content=compose(_steps(turn, plan), images, plan.notes))
+            # Without a plan of its own there is nothing that it could not do.
+            notes = plan.notes if plan.calls else ()
+            return AIMessage(content=compose(_steps(turn, plan), images, notes))
         if not plan.calls:
             return AIMessage(content=plan.reply)
         return AIMessage(
@@ -126,19 +129,12 @@ class RulesChatModel(BaseChatModel):
         listed = None
         for message in messages:
             if isinstance(message, SystemMessage):
-                listed = read_session_facts(str(message.text)) or listed
-                if listed is None and read_session_facts(str(message.text)) == ():
-                    listed = ()
+                facts = read_session_facts(str(message.text))
+                listed = listed if facts is None else facts
         if listed is None:
             listed = _from_schemas(self.tools)
         eyes = _eyes_seen(messages)
         return tuple(ImageFact(i.handle, i.eye or eyes.get(i.handle)) for i in listed)
-
-
-def _as_json(arguments: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(arguments)
 
 
 def _from_schemas(tools: Sequence[ToolSpec]) -> tuple[ImageFact, ...]:

@@ -52,6 +52,8 @@ def read_selection(words: Sequence[str]) -> Selection:
     numbers: list[int] = []
     eyes: list[Eye] = []
     other = every = False
+    # "Left?" after a question about the right eye.
+    alone = len(set(words) - {"?", ".", ",", "and", "the", "now", "then"}) == 1
     for place, word in enumerate(words):
         after = words[place + 1] if place + 1 < len(words) else "."
         before = words[place - 1] if place else ""
@@ -68,7 +70,7 @@ def read_selection(words: Sequence[str]) -> Selection:
             or (word == "all" and after in {"three", "four", "the"})
         ):
             every = True
-        elif word in _SIDES and _is_side(word, before, after):
+        elif word in _SIDES and (alone or _is_side(word, before, after)):
             eyes.append(_SIDES[word])
     return Selection(tuple(dict.fromkeys(numbers)), tuple(dict.fromkeys(eyes)), other, every)
 

@@ -89,7 +89,8 @@ _WORDS: Mapping[str, str] = {
 _KEEP_S = frozenset(
     {"does", "has", "his", "its", "this", "always", "perhaps", "diabetes", "as", "os", "us", "yes",
      "cws", "gas", "plus", "minus", "versus", "vs", "previous", "lens", "icdrs", "etdrs",
-     "analysis", "diagnosis", "basis", "venous", "arteriovenous", "tortuous", "stenosis", "works"}
+     "stages", "grades", "analysis", "diagnosis", "basis", "venous", "arteriovenous", "tortuous",
+     "stenosis", "works"}
 )  # fmt: skip
 
 
@@ -167,7 +168,7 @@ def corrected(
 def _correct(word: str, known: Collection[str], targets: Mapping[str, Sequence[str]]) -> str:
     if len(word) < 5 or word in known or not word.isalpha():
         return word
-    limit = 1 if len(word) < 7 else 2 if len(word) < 12 else 3
+    limit = 1 if len(word) < 8 else 2 if len(word) < 12 else 3
     best, least = word, limit + 1
     for letter in {word[0], word[1]}:
         for target in targets.get(letter, ()):

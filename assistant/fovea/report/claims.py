@@ -33,6 +33,11 @@ JUDGEMENT = _words(
     r"(?:ab)?normal(?:ly|ity|ities)?", "(?:un)?healthy", "unremarkable", "(?:un)?suspicious",
     r"patholog\w+", "physiological", "dangerous", "harmless", "benign", "malignant",
     r"(?:reference|normal) (?:range|value|limit)s?", "percentile",
+    "big(?:ger)?", "larg(?:e|er|est)", "small(?:er|est)?", "enlarged", r"increas\w+", r"decreas\w+",
+    "reduced", "elevated", "higher", "lower", "wider?", "thin(?:ner)?", "worse", "better", "stable",
+    r"progress\w*", "improved", "ok(?:ay)?", "fine", "all (?:good|clear)", "good (?:shape|health)",
+    r"worr\w+", r"concern\w*", "alarming", "reassuring", "safe", "problems?", "wrong", "unusual",
+    "half", "thirds?", "quarters?", "doubled?", "twice", "triple", "dozens?", "hundreds?", "zero",
 )  # fmt: skip
 CLINICAL = _words(
     "sw(?:ollen|elling)", "pal(?:e|lor)", "blurred margins?", r"atroph\w+", r"o?edema\w*",
@@ -42,10 +47,14 @@ CLINICAL = _words(
     r"dilat\w+", r"(?<!for )diseases?", r"diabet\w+", r"retinopath\w+", r"maculopath\w+",
     r"glaucom\w*", "cataracts?", r"blind\w*", r"cancer\w*", "strokes?", r"hypertens\w+", r"myop\w+",
     r"degenerat\w+", r"inflam\w+", r"uveitis", "optic nerve", "retinas?", "fundus", r"arter\w+",
-    "veins?", "venules?", "vessels?", "vascular", "discs?", "cups?", "rims?", "maculas?", "foveas?",
-    r"tortuos\w+", r"symptom\w*", "vision loss", "risks?", "grade[ds]?", "rejected", "(?:un)?gradable",
-    r"(?:image|photo\w*|picture) quality", "infection", "damaged?", "clear", "sharp", "blurr(?:y|ed)",
+    "veins?", "venules?", "vessels?", "vascular", "discs?", "cups?", "rims?", "maculas?",
+    "foveas?", r"tortuos\w+", r"symptom\w*", "vision loss", "risks?", "grade[ds]?", "rejected",
+    "(?:un)?gradable", r"(?:image|photo\w*|picture) quality", "infection", "damaged?", "clear",
+    "sharp", "blurr(?:y|ed)",
 )  # fmt: skip
+SEVERITY = _words(
+    "mild", "moderate", "severe", "early", "intermediate", "late", "(?:non[- ]?)?proliferative"
+)
 QUALITY_WORDS = frozenset(
     tokens(
         "good usable reject rejected poor excellent adequate inadequate sufficient insufficient "
@@ -86,6 +95,33 @@ _NO_ADVICE = re.compile(
     r"(?:; please (?:ask|see) (?:the|your|a) (?:treating )?(?:clinician|doctor))?[.!]?$",
     re.I,
 )
+_BARE = re.compile(
+    r"^(?:(?:yes|no|nope|yeah|correct|indeed|exactly|right|true|false|positive|negative|maybe|"
+    r"perhaps|of course|possibly|(?:un)?likely|\w+ly)\b[\s,.!]*)?"
+    r"(?:(?:it|you|they|there|he|she|this|that)\s+(?:is|are|does|do|has|have|was|were|will|may|"
+    r"might|could|isn't|aren't|doesn't|don't|hasn't|haven't|won't)(?:\s+not)?)?\W*$",
+    re.I,
+)
+"""An answer without a noun: what it claims stands in the question."""
+_ENGLISH = frozenset(
+    tokens(
+        "a about add after again all also an and any are as ask at be been before both but by can "
+        "cannot could do does each else eye file first for from get give goes had has have hello "
+        "help here hi how i if image in is it its just know let like look made may me measured "
+        "more my need needs new next no not now of ok on once one only open or other photograph "
+        "picture please question rather report result second see so some still sure tell thank "
+        "thanks that the then there these they this to too up upload use was we welcome were what "
+        "when where which while will with without would yet you your"
+    )
+)
+_MIN_ENGLISH = 0.3
+_NO_PICTURE = re.compile(
+    r"^(?:there (?:is|are) no|there is not (?:yet )?an?|i have no|no) (?:photo\w*|images?|pictures?)"
+    r"(?: of (?:the|your|a) (?:right|left) eye(?: \(O[DS]\))?)?"
+    r"(?: (?:in this session|has been added|was added|is known|yet|so far))*"
+    r"(?:[;,.:] please (?:add|name|say|upload)\b[^.;]*)?[.!]?$",
+    re.I,
+)
 _PICTURE_KIND = re.compile(r"\b(?:is|are)(?: not|n't)? (?:an? )?(?:retinal|fundus) photo", re.I)
 
 
@@ -105,11 +141,14 @@ class Claims:
         self._label = frozenset(_plain(part.text) for part in sentences.split(LABEL))
 
     def is_claim(self, body: str) -> bool:
-        """Whether the text states something clinical."""
+        """Whether the text states something clinical, or cannot be understood."""
+        words = tokens(body)
+        if words and _BARE.match(body):
+            return True
+        if len(words) > 2 and sum(word in _ENGLISH for word in words) < _MIN_ENGLISH * len(words):
+            return tokens(body.rstrip(": ")) not in self._facts.names
         found, unread = sentences.numbers(body)
-        quality = QUALITY_WORDS & set(tokens(body)) and re.search(
-            r"quality|photo|image", body, re.I
-        )
+        quality = QUALITY_WORDS & set(words) and re.search(r"quality|photo|image", body, re.I)
         return bool(
             found
             or unread
@@ -125,7 +164,9 @@ class Claims:
     def is_exempt(self, body: str) -> bool:
         """Whether a claim-like text may stand without a citation."""
         plain = _plain(body)
-        if plain in self._label or plain in self._reasons or _NO_ADVICE.match(body):
+        if plain in self._label or plain in self._reasons or any(
+            pattern.match(body) for pattern in (_NO_ADVICE, _NO_PICTURE)
+        ):
             return True
         if tokens(body.rstrip(": ")) in self._facts.names:
             return True  # a heading

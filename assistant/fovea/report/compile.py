@@ -14,6 +14,8 @@ from fovea.evidence import Evidence, ImageRecord
 from fovea.image import Eye
 from fovea.knowledge import Entry, Knowledge
 from fovea.manifest import Structure
+from fovea.report import framing
+from fovea.report.check import Checker
 from fovea.report.facts import Facts
 from fovea.report.labels import LABEL
 from fovea.report.model import Report, Row, Section, Sentence, SourceText
@@ -102,11 +104,25 @@ class _Compiler:
         self.facts = Facts(evidence, knowledge, images)
         self.eyes = {record.handle: self._eye(record) for record in images}
         self.word = Worder(knowledge, self.eyes)
+        self._checker = Checker(evidence, knowledge, images=images, refused=refused)
+        self.withheld: list[str] = []
 
     def section(self, number: int, key: str, title: str) -> Section:
         """The section; `not_measured` with the reason when nothing fills it."""
         fill: Callable[[], Section] = getattr(self, f"_{key}")
-        return fill().model_copy(update={"number": number, "key": key, "title": title})
+        section = fill()
+        sentences = tuple(sentence for sentence in section.sentences if self._stands(sentence))
+        if section.sentences and not sentences and not section.rows and section.state == "filled":
+            section = _bare("not_assessable", "Not assessable: the evidence contradicts itself")
+        return section.model_copy(
+            update={"number": number, "key": key, "title": title, "sentences": sentences}
+        )
+
+    def _stands(self, sentence: Sentence) -> bool:
+        """Plugins supply names and reasons: their words are checked as a model's would be."""
+        struck = self._checker.check(sentence.text).struck
+        self.withheld += [item.reason for item in struck]
+        return not struck
 
     # Building blocks
 
@@ -133,8 +149,11 @@ class _Compiler:
             for name in sorted(self.refused)
             if name.split()[0] == tool
         ]
-        named = " and ".join(f"`{tool}`" for tool in tools)
-        return "; ".join(reasons) or f"{named} is not installed or was not run"
+        ran = {piece.tool for piece in self.evidence}
+        if not reasons and ran.issuperset(tools):
+            return "no installed plugin measures it"
+        missing = [f"`{tool}` is not installed or was not run" for tool in tools if tool not in ran]
+        return "; ".join(reasons or missing)
 
     def _section(
         self, key: str, sentences: Iterable[Sentence], *, barred: Iterable[Sentence] = ()
@@ -144,7 +163,13 @@ class _Compiler:
             return _bare("filled", sentences=(*bars, *found))
         if bars:
             return _bare("not_assessable", "Not assessable: see below", sentences=bars)
+        if key != "quality" and self._all_ungradable():
+            return _bare("not_assessable", "Not assessable: the photograph is not gradable")
         return _bare("not_measured", f"Not measured: {self._why_missing(key)}")
+
+    def _all_ungradable(self) -> bool:
+        bad = self._bad_structures()
+        return bool(bad) and all(len(structures) == 3 for structures in bad)
 
     def _barred(self, structure: Structure) -> list[Sentence]:
         """Sentences of the quality gate that forbid judging a structure."""
@@ -181,7 +206,9 @@ class _Compiler:
                     found.append(self.word.missing(piece, gap))
             for finding in piece.result.findings:
                 entry = self._entry(finding.concept)
-                if entry and entry.structure == structure and entry.kind == "finding":
+                # A lesion may lie anywhere in the field: section 8, not the macula.
+                kind = "condition" if structure == "macula" else "finding"
+                if entry and entry.structure == structure and entry.kind == kind:
                     found.append(self.word.finding(piece, finding))
         return found
 
@@ -198,34 +225,11 @@ class _Compiler:
     # The 17 sections
 
     def _header(self) -> Section:
-        rows = []
-        for record in self.images:
-            rows.append(Row(label=f"{record.handle}: id", value=record.sha256[:12]))
-            rows.append(Row(label=f"{record.handle}: eye", value=self._eye_text(record)))
-            size = f"{record.width} x {record.height} px, {record.format}"
-            rows.append(Row(label=f"{record.handle}: image", value=size))
-            scale = (
-                f"{record.um_per_px:.3g} µm per px, from the file"
-                if record.um_per_px
-                else "unknown: the file gives none"
-            )
-            rows.append(Row(label=f"{record.handle}: pixel scale", value=scale))
-            rows += [Row(label=f"{record.handle}: note", value=note) for note in record.notes]
+        inferred = {record.handle: self._inferred_eyes(record.handle) for record in self.images}
+        rows = framing.header(self.images, inferred)
         if not rows:
             return _bare("absent", "Absent: there is no photograph")
-        return _bare("filled", rows=tuple(rows))
-
-    def _eye_text(self, record: ImageRecord) -> str:
-        inferred = self._inferred_eyes(record.handle)
-        names = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
-        sources = {"person": "named by a person", "dicom": "from the file", "inferred": "inferred"}
-        if record.eye:
-            text = f"{names[record.eye]}, {sources[record.eye_source or 'inferred']}"
-            others = sorted(inferred - {record.eye})
-            return text + "".join(f"; CONFLICT: looks like the {names[eye]}" for eye in others)
-        if len(inferred) == 1:
-            return f"{names[inferred.pop()]}, inferred from the photograph"
-        return "unknown: nobody named it and the photograph does not decide it"
+        return _bare("filled", rows=rows)
 
     def _indication(self) -> Section:
         return _bare("absent", "Absent: none was supplied")
@@ -253,7 +257,7 @@ class _Compiler:
     def _periphery(self) -> Section:
         return _bare(
             "not_assessable",
-            "Not assessable: the periphery lies outside the field, or no installed plugin examines it",
+            "Not assessable: it lies outside the field, or no installed plugin examines it",
             sentences=tuple(self._statement("periphery", "definition")),
         )
 
@@ -301,8 +305,6 @@ class _Compiler:
                 finding = piece.result.finding(concept)
                 if finding:
                     found.append(self.word.finding(piece, finding))
-        if not found and self.images and all(len(b) == 3 for b in self._bad_structures()):
-            return _bare("not_assessable", "Not assessable: no structure is gradable")
         return self._section("impression", found)
 
     def _bad_structures(self) -> list[frozenset[str]]:
@@ -320,8 +322,9 @@ class _Compiler:
     def _recommendation(self) -> Section:
         entries = [entry for kind in ("condition", "finding")
                    for _, entry, _ in self._findings(kind, ("present",))]  # fmt: skip
-        if any(len(bad) == 3 for bad in self._bad_structures()):
-            entries.append(self.knowledge.get("quality"))
+        quality = self.knowledge.entries.get("quality")
+        if quality and any(len(bad) == 3 for bad in self._bad_structures()):
+            entries.append(quality)
         advice = [
             (URGENCY.index(part.urgency), name, entry.id, part.text)
             for entry in {entry.id: entry for entry in entries}.values()
@@ -339,52 +342,33 @@ class _Compiler:
         )
 
     def _similar(self) -> Section:
-        found = [self.word.case(p, case) for p in self.evidence for case in p.result.similar]
-        if not found and any(piece.tool == "find_similar_cases" for piece in self.evidence):
+        found = [
+            self.word.case(piece, case)
+            for piece in self.evidence
+            if not self._is_barred(piece, None)
+            for case in piece.result.similar
+        ]
+        searched = any(piece.tool == "find_similar_cases" for piece in self.evidence)
+        if searched and not found and not self._all_ungradable():
             return _bare("absent", "Absent: the archive holds no case that is near enough")
         return self._section("similar", found)
 
     def _limitations(self) -> Section:
-        rows = [
-            Row(label="Intended use", value=LABEL),
-            Row(label="Knowledge base", value="Entries are drafts until a clinician has reviewed "
-                "them; reference values are used only within the method that made them."),
-        ]  # fmt: skip
-        rows += [
-            Row(label=f"Not available: {name}", value=reason)
-            for name, reason in sorted(self.refused.items())
-        ]
-        usable = [piece for piece in self.evidence if piece.result.caveats]
-        return _bare("filled", rows=tuple(rows), sentences=tuple(self.word.caveats(usable)))
+        caveats = self.word.caveats(piece for piece in self.evidence if piece.result.caveats)
+        rows = framing.limitations(self.refused, self.withheld)
+        return _bare("filled", rows=rows, sentences=tuple(caveats))
 
     def _provenance(self) -> Section:
-        rows = [Row(label="Knowledge base", value=self.knowledge.version)]
-        for piece in self.evidence:
-            source = piece.provenance
-            weights = ", ".join(f"{f} {d[:12]}" for f, d in sorted(source.weights_sha256.items()))
-            rows.append(
-                Row(
-                    label=piece.id,
-                    value=f"{piece.tool} {source.plugin_version} on {', '.join(piece.images)}; "
-                    f"weights {weights or 'none'}; {source.started}; {source.seconds:.2f} s; "
-                    f"seed {source.seed}",
-                )
-            )
-        rows.append(Row(label="Wording", value="templates; no language model took part"))
-        return _bare("filled", rows=tuple(rows))
+        return _bare("filled", rows=framing.provenance(self.evidence, self.knowledge.version))
 
     def _sign_off(self) -> Section:
-        rows = (
-            Row(label="Status", value=LABEL),
-            Row(label="Reviewed by", value="nobody yet"),
-            Row(label="Date of review", value="none yet"),
-        )
-        return _bare("filled", rows=rows)
+        return _bare("filled", rows=framing.SIGN_OFF)
 
     def _statement(self, identifier: str, topic: str) -> list[Sentence]:
+        entry = self.knowledge.entries.get(identifier)
         return [
             quoted(text, knowledge=(identifier,))
-            for name, text, _ in self.knowledge.get(identifier).statements()
+            for name, text, _ in (entry.statements() if entry else ())
             if name == topic
         ]
 

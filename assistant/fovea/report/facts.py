@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fovea.contract import Finding
@@ -14,6 +15,10 @@ from fovea.report.sentences import Number, clean, numbers, split
 
 STRUCTURES = {"disc": "gradable_disc", "macula": "gradable_macula", "vessels": "gradable_vessels"}
 """Each structure and the finding of the quality gate about it."""
+
+
+_Figures = list[tuple[float, str | None]]
+_Parsed = tuple[str, list[tuple[frozenset[str], _Figures]]]
 
 
 @dataclass(frozen=True)
@@ -70,18 +75,8 @@ class Facts:
         }
         quantities -= {f.concept for piece in evidence for f in piece.result.findings}
         self.quantities = self._quantity_phrases(quantities)
-        self.terms = {
-            tokens(name): entry.id
-            for entry in knowledge.entries.values()
-            if entry.kind in ("condition", "finding")
-            for name in (entry.name.en, *entry.synonyms.en)
-        }
-        self.names = {
-            tokens(name): entry.id
-            for entry in knowledge.entries.values()
-            if entry.kind not in ("guideline", "quality")
-            for name in entry.names()
-        }
+        self.terms, self.names = _names(knowledge)
+        self._cache: dict[str, _Parsed] = {}
         self.ungradable = self._ungradable(evidence)
 
     def _quantity_phrases(self, quantities: Iterable[str]) -> dict[tuple[str, ...], str]:
@@ -175,6 +170,71 @@ class Facts:
         """Every statement of a knowledge entry."""
         return [text for _, text, _ in self.knowledge.get(identifier).statements()]
 
+    def is_quoted(self, sentence: str, texts: Iterable[str], *, least: float) -> bool:
+        """Whether a sentence says what one sentence of `texts` says.
+
+        Word for word counts always. Otherwise the share of its content words that the
+        source sentence has must reach `least`, its numbers must come in the same order,
+        and it may neither add nor drop a negation, nor add a word of direction or degree.
+        """
+        said = tokens(sentence)
+        words = frozenset(said)
+        content = [word for word in said if word not in STOP_WORDS]
+        if not content:
+            return False
+        figures = _figures(sentence)
+        for text in texts:
+            whole, parts = self._parsed(text)
+            if f" {' '.join(said)} " in whole:
+                return True
+            for source, numbered in parts:
+                if (
+                    sum(word in source for word in content) >= least * len(content)
+                    and all(bool(n & words) == bool(n & source) for n in _NEGATIVE)
+                    and not (_DIRECTIONS & words) - source
+                    and _same_order(figures, numbered)
+                ):
+                    return True
+        return False
+
+    def _parsed(self, text: str) -> _Parsed:
+        """A text as one string of words, and its sentences as words and figures."""
+        if text not in self._cache:
+            self._cache[text] = (
+                f" {' '.join(tokens(text))} ",
+                [(frozenset(tokens(p.text)), _figures(p.text)) for p in split(text) if p.text],
+            )
+        return self._cache[text]
+
+
+@functools.lru_cache(maxsize=4)
+def _names(
+    knowledge: Knowledge,
+) -> tuple[Mapping[tuple[str, ...], str], Mapping[tuple[str, ...], str]]:
+    """Names of diseases and lesions, and of everything but quality terms, by their tokens."""
+    terms = {
+        tokens(name): entry.id
+        for entry in knowledge.entries.values()
+        if entry.kind in ("condition", "finding")
+        for name in (entry.name.en, *entry.synonyms.en)
+    }
+    names = {
+        tokens(name): entry.id
+        for entry in knowledge.entries.values()
+        if entry.kind not in ("guideline", "quality")
+        for name in entry.names()
+    }
+    return terms, names
+
+
+def disc_diameter_mm(piece: Evidence) -> float | None:
+    """The vertical disc diameter in mm, if it was measured in a physical unit."""
+    measured = piece.result.measurement("disc_diameter_vertical")
+    per_mm = {"um": 1000.0, "mm": 1.0}
+    if measured is None or measured.unit not in per_mm:
+        return None
+    return measured.value / per_mm[measured.unit]
+
 
 def is_bad(finding: Finding | None) -> bool:
     """Whether the quality gate found the structure not gradable."""
@@ -198,37 +258,10 @@ _NEGATIVE = (
 )
 
 
-def is_quoted(sentence: str, texts: Iterable[str], *, least: float) -> bool:
-    """Whether a sentence says what one sentence of `texts` says.
-
-    Word for word counts always. Otherwise the share of its content words that the
-    source sentence has must reach `least`, its numbers must come in the same order,
-    and it may neither add nor drop a negation, nor add a word of direction or degree.
-    """
-    words = tokens(sentence)
-    content = [word for word in words if word not in STOP_WORDS]
-    if not content:
-        return False
-    for text in texts:
-        if " ".join(words) in " ".join(tokens(text)):
-            return True
-        for piece in split(text):
-            source = tokens(piece.text)
-            shared = sum(word in source for word in content) / len(content)
-            if (
-                shared >= least
-                and all(bool(n & set(words)) == bool(n & set(source)) for n in _NEGATIVE)
-                and not (_DIRECTIONS & set(words)) - set(source)
-                and _same_order(_figures(sentence), _figures(piece.text))
-            ):
-                return True
-    return False
-
-
-def _figures(text: str) -> list[tuple[float, str | None]]:
+def _figures(text: str) -> _Figures:
     return [(number.value, number.unit) for number in numbers(clean(text))[0]]
 
 
-def _same_order(few: list[tuple[float, str | None]], many: list[tuple[float, str | None]]) -> bool:
+def _same_order(few: _Figures, many: _Figures) -> bool:
     rest = iter(many)
     return all(any(item == other for other in rest) for item in few)

@@ -41,10 +41,11 @@ _NUMBER = re.compile(
     re.I,
 )  # fmt: skip
 _NAMES = (
-    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen",
+    "eighteen", "nineteen", "twenty",
 )  # fmt: skip
-_WORDS = {word: value for value, word in enumerate(_NAMES, start=2)}
+_WORDS = {word: value for value, word in enumerate(_NAMES, start=1)}
 _COUNTED = (
     r"h(?:a)?emorrh|micro|exudat|(?:\w+-)?spots?|lesions?|drusen|vessels?|arter|ven|cases?|"
     r"neighbou?rs?|quadrants?|discs?|times|per\s?cent|years?|days?|weeks?|months?|signs?"
@@ -70,7 +71,8 @@ _CONTRAST = re.compile(
     r";|:|\bbut\b|\bhowever\b|\bwhile\b|\bwhereas\b|\balthough\b|\bwith\b(?=[^;]*\bpresent\b)", re.I
 )
 _OPEN = re.compile(
-    r"\b(?:indeterminate|uncertain|unclear|undecided|cannot be (?:decided|excluded|confirmed))\b",
+    r"\b(?:indeterminate|uncertain|unclear|undecided|unlikely|likely|possibl[ey]|probabl[ey]|may|"
+    r"might|perhaps|suspect\w*|suspicion|doubtful|cannot be (?:decided|excluded|confirmed))\b",
     re.I,
 )
 _UNSEEN = re.compile(r"\b(?:not|cannot be|could not be) (?:assess\w*|grad\w*|judged)\b", re.I)
@@ -226,7 +228,7 @@ def polarity(
     low = max((m.end() for m in _CONTRAST.finditer(text[:start])), default=0)
     after = _CONTRAST.search(text, end)
     clause_end = after.start() if after else len(text)
-    clause = text[low:clause_end]
+    clause = f"{text[low:start]} {text[end:clause_end]}"
     if _OPEN.search(clause):
         return "indeterminate"
     if _UNSEEN.search(clause):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from fovea.contract import Finding, Measurement, Neighbour, NotMeasured
 from fovea.evidence import Evidence
 from fovea.image import Eye
 from fovea.knowledge import Entry, Knowledge
+from fovea.report.facts import disc_diameter_mm
 from fovea.report.model import Fact, Sentence
 
 EYE_NAMES: dict[Eye, str] = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
@@ -19,7 +20,7 @@ def printed(value: float, unit: str) -> str:
     """A number at three significant digits, ratios at two decimals or more."""
     if float(value).is_integer() or abs(value) >= 100:
         text = f"{value:.0f}"
-    elif unit == "1" and abs(value) >= 0.1:
+    elif unit == "1" and abs(value) >= 0.2:
         text = f"{value:.2f}"
     else:
         text = f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.6f}"
@@ -43,10 +44,10 @@ class Worder:
     def __init__(self, knowledge: Knowledge, eyes: dict[str, Eye | None]) -> None:
         self._knowledge, self._eyes = knowledge, eyes
 
-    def place(self, piece: Evidence, eye: Eye | None = None) -> str:
+    def place(self, piece: Evidence, eye: Eye | None = None, *, joint: str = "of") -> str:
         """` of the right eye (OD) in img1`, as far as known and needed."""
         eye = eye or (self._eyes.get(piece.images[0]) if len(piece.images) == 1 else None)
-        words = f" of the {EYE_NAMES[eye]}" if eye else ""
+        words = f" {joint} the {EYE_NAMES[eye]}" if eye else ""
         if len(self._eyes) > 1 and len(piece.images) == 1:
             words += f" in {piece.images[0]}"
         return words
@@ -85,23 +86,25 @@ class Worder:
     def finding(self, piece: Evidence, f: Finding) -> Sentence:
         """A finding with its polarity, and probability where there is one."""
         name, where = name_of(f.concept, self._knowledge), self.place(piece)
+        inside = self.place(piece, joint="in")
+        handle = f" {piece.images[0]}" if len(self._eyes) > 1 else ""
         if f.concept == "eye" and f.value in ("OD", "OS"):
             side = EYE_NAMES["OD" if f.value == "OD" else "OS"]
-            said = f"The photograph shows the {side}"
+            said = f"The photograph{handle} shows the {side}"
+        elif f.concept == "fundus_photograph" and f.state in ("present", "absent"):
+            said = f"The picture{handle} is{'' if f.state == 'present' else ' not'} a {name}"
         elif f.concept.startswith("gradable_"):
-            verb = {"present": "is", "absent": "is not", "not_assessable": "is not"}
             part = f.concept.removeprefix("gradable_")
-            said = f"The {part}{where} {verb.get(f.state, 'may not be')} gradable"
+            verb = "are" if part.endswith("s") else "is"
+            negation = {"present": "", "indeterminate": " perhaps"}.get(f.state, " not")
+            said = f"The {part}{where} {verb}{negation} gradable"
         elif f.state == "present" and f.value:
-            said = f"The {name}{where} is {f.value.replace('_', ' ')}"
-        elif f.state == "present":
-            said = f"The finding `{name}` is present{where}"
-        elif f.state == "absent":
-            said = f"The finding `{name}` is absent{where}"
-        elif f.state == "indeterminate":
-            said = f"The finding `{name}` is indeterminate{where}"
+            value = "rejected" if f.value == "reject" else f.value.replace("_", " ")
+            said = f"The {name}{where} is {value}"
+        elif f.state == "not_assessable":
+            said = f"The finding `{name}`{inside} could not be assessed"
         else:
-            said = f"The finding `{name}`{where} could not be assessed"
+            said = f"The finding `{name}` is {f.state}{inside}"
         if f.probability is not None:
             kind = "probability" if f.calibrated else "uncalibrated score"
             said += f" ({kind} {printed(f.probability, '1')})"
@@ -144,7 +147,11 @@ class Worder:
     def comparison(self, piece: Evidence, m: Measurement, entry: Entry) -> Sentence:
         """Where a biomarker lies in the range of its own method, or why that is not said."""
         name, where = name_of(m.name, self._knowledge), self.place(piece, m.eye)
-        result = self._knowledge.compare_to_range(entry.id, m.value, output=m.name, method=m.method)
+        result = self._knowledge.compare_to_range(
+            entry.id, m.value, output=m.name, method=m.method,
+            disc_diameter_mm=disc_diameter_mm(piece),
+        )  # fmt: skip
+        where += f" in {m.zone.replace('_', ' ')}" if m.zone else ""
         cites = f"[{piece.id}][K:{entry.id}]"
         if result.position is None:
             text = f"The {name}{where} was not compared with reference values {cites}."
@@ -178,11 +185,6 @@ def quoted(text: str, evidence: tuple[str, ...] = (), knowledge: tuple[str, ...]
 def is_position(name: str) -> bool:
     """Whether a measurement is a coordinate, which belongs to the data and not to prose."""
     return name.endswith(_POSITIONS)
-
-
-def first_image(pieces: Sequence[Evidence]) -> tuple[str, ...]:
-    """Handles of the photographs that the evidence is about."""
-    return tuple(dict.fromkeys(handle for piece in pieces for handle in piece.images))
 
 
 def _image(piece: Evidence) -> str | None:

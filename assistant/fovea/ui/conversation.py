@@ -180,11 +180,6 @@ class Conversation:
         )
         return chat.messages
 
-    def forget(self, session_id: str | None) -> None:
-        """Delete a session whose browser tab is gone or whose time is over."""
-        if session_id:
-            self._assistant.store.delete(session_id)
-
     def _turn(
         self,
         session_id: str | None,
@@ -291,6 +286,12 @@ class Conversation:
             self._panels.stop: gr.update(interactive=True),
             **{button: gr.update(interactive=False) for button in self._panels.starters},
         }
+
+
+def forget(assistant: Assistant, session_id: str | None) -> None:
+    """Delete a session whose browser tab is gone or whose time is over."""
+    if session_id:
+        assistant.store.delete(session_id)
 
 
 def _report_text(session: Session, ending: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 
 from fovea.contract import Finding, Interval, Measurement, Neighbour, NotMeasured, Passage
@@ -33,7 +33,9 @@ def evidence_panel(
         manifests: Manifests by tool name; a tool of the host has none.
         knowledge: Statements of the cited entries by id of the entry.
     """
-    cards = [card(each, images, manifests.get(each.tool)) for each in evidence]
+    known = list(evidence)
+    drawn = {each.id for each in known if _is_drawn(each)}
+    cards = [card(each, images, manifests.get(each.tool), drawn) for each in known]
     quoted = [knowledge_card(entry_id, passages) for entry_id, passages in knowledge.items()]
     return "".join([*reversed(cards), *quoted]) or EMPTY
 
@@ -50,8 +52,20 @@ def knowledge_card(entry_id: str, passages: Sequence[Passage]) -> str:
     )
 
 
-def card(evidence: Evidence, images: Mapping[str, ImageRecord], manifest: Manifest | None) -> str:
-    """HTML of one piece of evidence; its id is what the citation `[E3]` leads to."""
+def card(
+    evidence: Evidence,
+    images: Mapping[str, ImageRecord],
+    manifest: Manifest | None,
+    drawn: Collection[str] = (),
+) -> str:
+    """HTML of one piece of evidence; its id is what the citation `[E3]` leads to.
+
+    Args:
+        evidence: What to show.
+        images: The photographs of the session by handle.
+        manifest: Manifest of the tool; None for a tool of the host.
+        drawn: Ids of the evidence that the viewer has layers of.
+    """
     result = evidence.result
     title = manifest.title if manifest else in_words(evidence.tool)
     sections = [
@@ -66,13 +80,10 @@ def card(evidence: Evidence, images: Mapping[str, ImageRecord], manifest: Manife
     chips = "".join(
         f"<span class='fv-chip'>{escape(text)}</span>" for text in _chips(evidence, images)
     )
-    layers = any(a.kind in {"mask", "heatmap", "overlay"} for a in result.artifacts)
-    points = result.measurement("disc_x") or result.measurement("fovea_x")
-    button = (
-        f"<a class='fv-button' href='#layers-{evidence.id}'>Show on photograph</a>"
-        if layers or points
-        else ""
-    )
+    # Numbers that were computed from masks are shown by those masks.
+    layers = [evidence.id] if evidence.id in drawn else list(evidence.provenance.used)
+    shown = "-".join(each for each in layers if each in drawn)
+    button = f"<a class='fv-button' href='#layers-{shown}'>Show on photograph</a>" if shown else ""
     return (
         f"<article class='fv-card' id='{anchor(evidence.id)}' tabindex='-1' "
         f"aria-label='Evidence {evidence.id}: {escape(title)}'>"
@@ -122,6 +133,12 @@ def _code(text: str) -> str:
     return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts))
 
 
+def _is_drawn(evidence: Evidence) -> bool:
+    result = evidence.result
+    points = result.measurement("disc_x") or result.measurement("fovea_x")
+    return bool(points) or any(a.kind in {"mask", "heatmap", "overlay"} for a in result.artifacts)
+
+
 def _chips(evidence: Evidence, images: Mapping[str, ImageRecord]) -> list[str]:
     provenance = evidence.provenance
     chips = [f"{provenance.plugin} {provenance.plugin_version}"]
@@ -138,10 +155,11 @@ def _measurements(measurements: Iterable[Measurement], manifest: Manifest | None
         meaning = f" title='{escape(output.meaning, quote=True)}'" if output else ""
         place = ", ".join(filter(None, (in_words(m.zone) if m.zone else "", m.eye or "")))
         small = f"<small>{escape(place)}</small>" if place else ""
+        span, how = _interval(m.interval)
         rows.append(
             f"<tr><th scope='row'{meaning}>{escape(in_words(m.name))}{small}</th>"
             f"<td class='fv-value'>{number(m.value)} <span>{escape(unit_text(m.unit))}</span>"
-            f"{_interval(m.interval)}</td><td>{escape(m.method)}</td></tr>"
+            f"{span}</td><td>{escape(m.method)}{how}</td></tr>"
         )
     if not rows:
         return ""
@@ -151,11 +169,12 @@ def _measurements(measurements: Iterable[Measurement], manifest: Manifest | None
     )
 
 
-def _interval(interval: Interval | None) -> str:
+def _interval(interval: Interval | None) -> tuple[str, str]:
+    """The numbers, to stand below the value, and what they mean, to stand below the method."""
     if interval is None:
-        return ""
-    span = f"{number(interval.low)} to {number(interval.high)}"
-    return f"<small>{span} ({interval.level:.0%} {escape(interval.how)})</small>"
+        return "", ""
+    span = f"<small>{number(interval.low)} to {number(interval.high)}</small>"
+    return span, f"<small>{interval.level:.0%} interval: {escape(interval.how)}</small>"
 
 
 def _findings(findings: Iterable[Finding]) -> str:

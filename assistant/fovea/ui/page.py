@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from fovea.ui.conversation import EYES, UNKNOWN_EYE, Conversation, Panels
+from fovea.ui.conversation import EYES, UNKNOWN_EYE, Conversation, Panels, forget
 from fovea.ui.evidence import EMPTY
 from fovea.ui.viewer import ASSETS
 
@@ -20,9 +21,9 @@ EXAMPLES = (
     "Are the arteries narrow compared with the veins?",
 )
 WELCOME = (
-    "**Ask about a retinal photograph.**\n\nAdd one below (JPEG, PNG, TIFF, BMP, WebP or DICOM), or "
-    "try the sample. Every number in an answer is measured on your photograph and links to its "
-    "evidence."
+    "**Ask about a retinal photograph.**\n\nAdd one below (JPEG, PNG, TIFF, BMP, WebP or DICOM), "
+    "or try the sample. Every number in an answer is measured on your photograph and links to "
+    "its evidence."
 )
 NO_REPORT = (
     "No report yet. *Draft report* measures what is missing and writes it up, with citations."
@@ -52,7 +53,7 @@ def build_page(assistant: Assistant) -> gr.Blocks:
         session_id = gr.State(
             None,
             time_to_live=settings.session_days * 86400,
-            delete_callback=lambda value: conversation.forget(value),
+            delete_callback=partial(forget, assistant),
         )
         with gr.Row(elem_id="fovea-columns", equal_height=False):
             with gr.Column(scale=9, min_width=320, elem_id="fovea-left"):

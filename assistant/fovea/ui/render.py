@@ -143,7 +143,6 @@ class Transcript:
         elif isinstance(event, CallProgress):
             step = self._steps.get(event.call_id)
             if step is not None:
-                step["metadata"]["log"] = event.text
                 step["content"] = f"{safe_markdown(event.text)} …"
         elif isinstance(event, Called):
             self._finish(event)

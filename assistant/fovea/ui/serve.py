@@ -28,7 +28,7 @@ class RunningPage:
 
     url: str
     _page: Any
-    _uploads: Path
+    uploads: Path
 
     def wait(self) -> None:
         """Return when the person presses Ctrl+C."""
@@ -37,7 +37,7 @@ class RunningPage:
     def close(self) -> None:
         """Stop serving and remove what was uploaded but never asked about."""
         self._page.close(verbose=False)
-        shutil.rmtree(self._uploads, ignore_errors=True)
+        shutil.rmtree(self.uploads, ignore_errors=True)
 
 
 def serve(assistant: Assistant, *, open_browser: bool = False) -> None:

@@ -100,7 +100,7 @@ def _layers(session: Session, record: ImageRecord, evidence: Evidence) -> Iterat
         yield {
             "key": f"{evidence.id}:points",
             "name": "points",
-            "label": " and ".join(str(point["label"]) for point in points),
+            "label": "Landmarks",
             "kind": "points",
             "evidence": evidence.id,
             "colour": "#ffffff",
@@ -118,14 +118,16 @@ def _photograph(session: Session, handle: str) -> str:
 
 
 def _raster(session: Session, record: ImageRecord, artifact: Artifact, evidence_id: str) -> str:
-    kept = _kept(session, f"{record.handle}-{evidence_id}-{artifact.name}.png")
+    is_mask = artifact.kind == "mask"
+    ending = "png" if is_mask else "webp"  # a score map is ten times larger as PNG
+    kept = _kept(session, f"{record.handle}-{evidence_id}-{artifact.name}.{ending}")
     if not kept.is_file():
-        if artifact.kind == "mask":
+        if is_mask:
             _write_alpha(kept, layer_alpha(read_mask(artifact.path)))
         else:
-            picture = cv2.imread(str(artifact.path), cv2.IMREAD_UNCHANGED)
-            cv2.imwrite(str(kept), _fit(np.asarray(picture, np.uint8)))
-    return _data_uri(kept, "image/png")
+            picture = np.asarray(cv2.imread(str(artifact.path), cv2.IMREAD_UNCHANGED), np.uint8)
+            cv2.imwrite(str(kept), _fit(picture), [cv2.IMWRITE_WEBP_QUALITY, JPEG_QUALITY])
+    return _data_uri(kept, f"image/{ending}")
 
 
 def layer_alpha(mask: Mask) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -139,7 +141,7 @@ def layer_alpha(mask: Mask) -> np.ndarray[Any, np.dtype[np.uint8]]:
     worn = cv2.erode(inside, _disk(REGION_RADIUS))
     if inside.sum() == 0 or worn.sum() < inside.sum() / 3:
         return small
-    core = cv2.erode(inside, _disk(3))
+    core = cv2.erode(inside, _disk(4))
     return np.where(core > 0, np.uint8(51), small).astype(np.uint8)
 
 
@@ -150,9 +152,9 @@ def _write_alpha(path: Path, alpha: np.ndarray[Any, np.dtype[np.uint8]]) -> None
     """
     from PIL import Image
 
-    steps = Image.fromarray(np.round(alpha / 17).astype(np.uint8))
-    palette = steps.convert("P")
-    palette.putdata(list(steps.get_flattened_data()))
+    height, width = alpha.shape
+    steps = np.round(alpha / 17).astype(np.uint8)
+    palette = Image.frombytes("P", (width, height), steps.tobytes())
     palette.putpalette([255, 255, 255] * 16)
     palette.save(path, transparency=bytes(step * 17 for step in range(16)), bits=4, optimize=True)
 

@@ -110,14 +110,11 @@ class WNet(nn.Module):
             [_Head(config.first[0], config.inputs, config.outputs, config.detail)]
         )
         if config.second:
-            self.second = _UNet(
-                blocks + 4 * config.outputs + config.first[0], config.second
-            )
-            self.heads.append(
-                _Head(config.second[0], config.inputs, config.outputs, config.detail)
-            )
+            self.second = _UNet(blocks + 4 * config.outputs + config.first[0], config.second)
+            self.heads.append(_Head(config.second[0], config.inputs, config.outputs, config.detail))
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Logits of the picture (N, inputs, H, W); H, W multiples of `config.multiple`."""
         blocks = F.pixel_unshuffle(x, 2)
         features = self.first(blocks)
         found = [self.heads[0](features, x)]

@@ -4,15 +4,17 @@
   const show = (citation, tries = 20) => {
     const card = document.getElementById(citation);
     if (!card) { if (tries) setTimeout(show, 50, citation, tries - 1); return; }
-    card.closest("details")?.setAttribute("open", "");
+    const drawn = card.querySelector('a[href^="#layers-"]');
+    if (drawn) layers(drawn, false);
     document.querySelectorAll(".is-cited").forEach((other) => other.classList.remove("is-cited"));
     card.classList.add("is-cited");
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     card.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
     card.focus({ preventScroll: true });
   };
-  const layers = (evidence, only) =>
-    document.dispatchEvent(new CustomEvent("fovea:layers", { detail: { evidence, only } }));
+  // A link such as #layers-E2-E3 names the evidence whose layers are to be seen.
+  const layers = (link, only) => document.dispatchEvent(new CustomEvent("fovea:layers",
+    { detail: { evidence: link.getAttribute("href").split("-").slice(1), only } }));
 
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.('a[href*="#cite-"], a[href*="#layers-"]');
@@ -22,11 +24,10 @@
     const [, kind, id] = link.getAttribute("href").match(/#(cite|layers)-([A-Za-z0-9_-]+)$/) ?? [];
     if (kind === "layers") {
       open("fovea-image");
-      layers(id, true);
+      layers(link, true);
       setTimeout(() => document.querySelector(".fv-stage")?.scrollIntoView({ block: "nearest" }), 60);
     } else if (kind === "cite") {
       open("fovea-evidence");
-      layers(id, false);
       setTimeout(show, 60, `cite-${id}`);
     }
   }, true);

@@ -210,10 +210,13 @@ function take() {
 
 // A citation shows the layers of its evidence; `only` hides the others.
 document.addEventListener("fovea:layers", ({ detail }) => {
-  const owner = state.scene.pictures.find((p) => p.layers.some((l) => l.evidence === detail.evidence));
+  const owner = state.scene.pictures.find((p) => p.layers.some((l) => detail.evidence.includes(l.evidence)));
   if (!owner) return;
+  const asked = owner.layers.filter((l) => detail.evidence.includes(l.evidence));
+  const outlines = asked.filter((l) => l.kind === "mask" || l.kind === "points");
   for (const layer of owner.layers) {
-    if (layer.evidence === detail.evidence) state.on[layer.key] = true;
+    // A score map covers the photograph: it is switched on only where there is no outline.
+    if ((outlines.length ? outlines : asked).includes(layer)) state.on[layer.key] = true;
     else if (detail.only) state.on[layer.key] = false;
   }
   choose(owner.handle);

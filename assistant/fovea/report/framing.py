@@ -1,0 +1,88 @@
+"""The parts of a report that are rows rather than prose: header, limits, provenance, sign-off."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from fovea.evidence import Evidence, ImageRecord
+from fovea.image import Eye
+from fovea.report.labels import LABEL
+from fovea.report.model import Row
+from fovea.report.wording import EYE_NAMES
+
+SIGN_OFF = (
+    Row(label="Status", value=LABEL),
+    Row(label="Reviewed by", value="nobody yet"),
+    Row(label="Date of review", value="none yet"),
+)
+_SOURCES = {"person": "named by a person", "dicom": "from the file", "inferred": "inferred"}
+
+
+def header(
+    images: Sequence[ImageRecord], inferred: Mapping[str, Collection[Eye]]
+) -> tuple[Row, ...]:
+    """Pseudonym, eye with its source, size and scale of each photograph.
+
+    Args:
+        images: Photographs of the session.
+        inferred: Handle to the eyes that the quality gate inferred.
+    """
+    rows = []
+    for record in images:
+        scale = (
+            f"{record.um_per_px:.3g} µm per px, from the file"
+            if record.um_per_px
+            else "unknown: the file gives none"
+        )
+        facts = {
+            "id": record.sha256[:12],
+            "eye": _eye(record, frozenset(inferred.get(record.handle, ()))),
+            "image": f"{record.width} x {record.height} px, {record.format}",
+            "pixel scale": scale,
+        }
+        rows += [Row(label=f"{record.handle}: {key}", value=value) for key, value in facts.items()]
+        rows += [Row(label=f"{record.handle}: note", value=note) for note in record.notes]
+    return tuple(rows)
+
+
+def _eye(record: ImageRecord, inferred: frozenset[Eye]) -> str:
+    if record.eye:
+        text = f"{EYE_NAMES[record.eye]}, {_SOURCES[record.eye_source or 'inferred']}"
+        others = sorted(inferred - {record.eye})
+        return text + "".join(f"; CONFLICT: looks like the {EYE_NAMES[eye]}" for eye in others)
+    if len(inferred) == 1:
+        return f"{EYE_NAMES[next(iter(inferred))]}, inferred from the photograph"
+    return "unknown: nobody named it and the photograph does not decide it"
+
+
+def limitations(refused: Mapping[str, str], withheld: Sequence[str]) -> tuple[Row, ...]:
+    """Intended use, what did not run and why, and what the checker took out."""
+    rows = [
+        Row(label="Intended use", value=LABEL),
+        Row(
+            label="Knowledge base",
+            value="Entries are drafts until a clinician has reviewed them; reference values are "
+            "used only within the method that made them.",
+        ),
+    ]
+    rows += [Row(label=f"Not available: {k}", value=why) for k, why in sorted(refused.items())]
+    rows += [Row(label="Withheld sentence", value=reason) for reason in dict.fromkeys(withheld)]
+    return tuple(rows)
+
+
+def provenance(evidence: Sequence[Evidence], knowledge_version: str) -> tuple[Row, ...]:
+    """What made each piece of evidence, with which weights, when."""
+    rows = [Row(label="Knowledge base", value=knowledge_version)]
+    for piece in evidence:
+        source = piece.provenance
+        weights = ", ".join(f"{f} {d[:12]}" for f, d in sorted(source.weights_sha256.items()))
+        rows.append(
+            Row(
+                label=piece.id,
+                value=f"{piece.tool} {source.plugin_version} on {', '.join(piece.images)}; "
+                f"weights {weights or 'none'}; {source.started}; {source.seconds:.2f} s; "
+                f"seed {source.seed}",
+            )
+        )
+    rows.append(Row(label="Wording", value="templates; no language model took part"))
+    return tuple(rows)

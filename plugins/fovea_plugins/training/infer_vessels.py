@@ -1,0 +1,155 @@
+"""Runs the vessel network on a view, and tells arteries from veins segment by segment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import nn
+
+from fovea.image import Frame, Mask, Photograph
+from fovea_plugins.training.nets import NetConfig, WNet
+
+FIELD_DIAMETER_PX = 608
+"""Field diameter that the network was trained at."""
+
+LOCAL_PX = 24.0
+"""Gaussian of the local brightness and contrast of the green channel."""
+
+Floats = NDArray[np.float32]
+
+
+def network_input(pixels: NDArray[Any], inside: Mask) -> Floats:
+    """What the network sees, (4, H, W) float32: standardised RGB, locally normalised green.
+
+    Args:
+        pixels: (H, W, 3) RGB, 0 to 255.
+        inside: (H, W) bool, the field of view.
+    """
+    values = np.asarray(pixels, np.float32)
+    if not inside.any():
+        return np.zeros((4, *inside.shape), np.float32)
+    seen = values[inside]
+    mean, spread = seen.mean(axis=0), seen.std(axis=0) + 2.0
+    standard = np.clip((values - mean) / spread, -4.0, 4.0)
+    green = values[..., 1]
+    weight = inside.astype(np.float32)
+    share = _blurred(weight) + 1e-3
+    local = _blurred(green * weight) / share
+    variance = _blurred((green - local) ** 2 * weight) / share
+    normal = np.clip((green - local) / (np.sqrt(variance) + 2.0), -4.0, 4.0)
+    layers = np.concatenate([standard.transpose(2, 0, 1), normal[None]])
+    return np.asarray(layers * weight, np.float32)
+
+
+def _blurred(values: Floats) -> Floats:
+    # A wide Gaussian loses nothing on a four times coarser grid, and is thirty times faster.
+    height, width = values.shape
+    small = cv2.resize(values, (-(-width // 4), -(-height // 4)), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), LOCAL_PX / 4, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+class VesselNetwork:
+    """Probabilities of vessel, artery and vein.
+
+    Args:
+        network: A `WNet` with three outputs.
+        flips: Average over the two mirror images and the half turn: four runs.
+        threshold: Vessel probability from which a pixel counts as vessel.
+    """
+
+    def __init__(self, network: nn.Module, *, flips: bool = True, threshold: float = 0.5) -> None:
+        self._network = network.eval().to(memory_format=torch.channels_last)
+        self._flips = flips
+        self.threshold = threshold
+
+    @classmethod
+    def read(cls, path: Path, *, flips: bool = True) -> VesselNetwork:
+        """The network in a weight file written by the trainer."""
+        with safe_open(path, framework="pt") as weights:
+            facts = json.loads(weights.metadata()["fovea"])
+            tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+        shape = facts["network"]
+        config = NetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in shape.items()})
+        network = WNet(config)
+        network.load_state_dict(tensors)
+        return cls(network, flips=flips, threshold=float(facts.get("threshold", 0.5)))
+
+    def probabilities(self, pixels: NDArray[np.uint8], inside: Mask) -> Floats:
+        """Vessel, artery and vein probability, (3, H, W) float32; 0 outside the field.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB with a field diameter of `FIELD_DIAMETER_PX`.
+            inside: (H, W) bool, the field of view.
+        """
+        layers = network_input(pixels, inside)
+        height, width = inside.shape
+        down, right = -height % 16, -width % 16
+        padded = torch.from_numpy(np.pad(layers, ((0, 0), (0, down), (0, right))))[None]
+        axes: tuple[tuple[int, ...], ...] = ((),)
+        if self._flips:
+            axes = ((), (2,), (3,), (2, 3))
+        with torch.inference_mode():
+            total = torch.zeros(1, 3, height + down, width + right)
+            for flip in axes:
+                view = padded.flip(flip).contiguous(memory_format=torch.channels_last)
+                logits = self._network(view)[-1]
+                total += torch.sigmoid(logits).flip(flip)
+        found = (total[0] / len(axes)).numpy()[:, :height, :width]
+        return np.asarray(found * inside, np.float32)
+
+    def on_photograph(self, photograph: Photograph) -> tuple[Floats, Frame]:
+        """Probabilities (3, h, w) in a view of the photograph, and the frame of that view."""
+        view = photograph.view(FIELD_DIAMETER_PX)
+        return self.probabilities(view.pixels, view.field_of_view), view.frame
+
+
+def artery_share(probabilities: Floats) -> Floats:
+    """How far a pixel is artery rather than vein, (H, W) 0..1, from (3, H, W)."""
+    _, artery, vein = probabilities
+    return np.asarray((artery + 1e-4) / (artery + vein + 2e-4), np.float32)
+
+
+def settle_sides(probabilities: Floats, vessels: Mask, *, strength: float = 1.0) -> Floats:
+    """The artery share with one opinion for each vessel segment.
+
+    Each segment between two junctions gets the mean share of its centreline;
+    every vessel pixel takes over the share of the nearest centreline.
+
+    Args:
+        probabilities: (3, H, W).
+        vessels: (H, W) bool, the vessel mask in the same frame.
+        strength: 1: the segment decides; 0: the pixel decides.
+    """
+    from fovea_plugins.biomarkers.graph import vessel_graph
+
+    share = artery_share(probabilities)
+    if not vessels.any():
+        return share
+    height, width = vessels.shape
+    opinion = np.full((height, width), np.nan, np.float32)
+    for segment in vessel_graph(vessels).segments:
+        x = np.clip(np.rint(segment.path[:, 0]).astype(int), 0, width - 1)
+        y = np.clip(np.rint(segment.path[:, 1]).astype(int), 0, height - 1)
+        # Junctions belong to several segments: their ends say least.
+        inner = slice(1, -1) if len(x) > 4 else slice(None)
+        certain = probabilities[0][y[inner], x[inner]] + 1e-3
+        opinion[y, x] = np.average(share[y[inner], x[inner]], weights=certain)
+    known = ~np.isnan(opinion)
+    if not known.any():
+        return share
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    by_label = np.zeros(int(nearest.max()) + 1, np.float32)
+    by_label[nearest[known]] = opinion[known]
+    settled = share.copy()
+    settled[vessels] = (1 - strength) * share[vessels] + strength * by_label[nearest[vessels]]
+    return settled

@@ -1,0 +1,88 @@
+"""The tasks by name, and what can be done with them: train and evaluate.
+
+A task is one module with `make(root) -> trainer.Task`, `SCHEDULE`,
+`evaluate(root, weights) -> dict` and `finish(root, weights)`, which settles what is
+chosen after training; it is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from fovea.errors import ConfigError
+
+TASKS = {"vessels": "fovea_plugins.training.vessels"}
+"""Module of each task. One more task is one more line and one more module."""
+
+log = logging.getLogger(__name__)
+
+
+def _module(name: str) -> Any:
+    if name not in TASKS:
+        raise ConfigError(
+            f"There is no training task `{name}`",
+            where="NAME",
+            fix=f"Choose one of: {', '.join(sorted(TASKS))}",
+        )
+    return import_module(TASKS[name])
+
+
+def train(
+    name: str,
+    root: Path,
+    *,
+    out: Path,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+) -> Path:
+    """Trains a task and gives the file of the best weights.
+
+    Args:
+        name: A key of `TASKS`.
+        root: A data set, or a folder of data sets.
+        out: Folder for checkpoint and weights.
+        minutes: Longest training time, over all resumed parts; None: the task's own.
+        steps: Most optimiser steps; None: the task's own.
+        seed: Of weights, batches and augmentation.
+        resume: Go on from the checkpoint in `out`, if there is one.
+
+    Raises:
+        ConfigError: no such task.
+        UnreadableImage: no usable data below `root`.
+    """
+    from fovea_plugins.training.trainer import Trainer
+
+    module = _module(name)
+    schedule = replace(module.SCHEDULE, seed=seed)
+    if minutes is not None:
+        schedule = replace(schedule, minutes=minutes)
+    if steps is not None:
+        schedule = replace(schedule, steps=steps)
+    trainer = Trainer(module.make(root), out, schedule)
+    if resume:
+        log.info("going on from step %d", trainer.done if trainer.resume() else 0)
+    path = trainer.run()
+    module.finish(root, path)
+    return path
+
+
+def evaluate(name: str, root: Path, *, weights: Path | None = None) -> dict[str, Any]:
+    """Figures of a task's weights on the photographs below `root` that it did not see.
+
+    Args:
+        name: A key of `TASKS`.
+        root: A data set, or a folder of data sets.
+        weights: Weight file; None: the shipped one.
+
+    Raises:
+        ConfigError: no such task.
+        UnreadableImage: no usable data below `root`.
+    """
+    figures: dict[str, Any] = _module(name).evaluate(root, weights)
+    return figures

@@ -1,0 +1,224 @@
+"""The shared trainer, its augmentations, and the figures of the vessel task."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fovea.errors import ConfigError, UnreadableImage
+from fovea_plugins.training import augment, data, infer_vessels, measure_vessels, metrics, vessels
+from fovea_plugins.training.nets import NetConfig, WNet
+from fovea_plugins.training.tasks import evaluate, train
+from fovea_plugins.training.trainer import Schedule, Trainer
+
+FIELD = 160
+TINY = NetConfig(inputs=4, outputs=3, first=(8, 16), second=(8, 16), detail=4)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_and_single():
+    """A small task: a small field, a small network, one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (vessels, infer_vessels):
+            patch.setattr(module, "FIELD_DIAMETER_PX", FIELD)
+        patch.setattr(vessels, "CONFIG", TINY)
+        patch.setattr(vessels, "PATCH_PX", 96)
+        patch.setattr(vessels, "HELD_OUT_EVERY", 3)
+        yield
+    torch.set_num_threads(before)
+
+
+def draw_fundus(seed: int, size: int = 176):
+    """A photograph with dark red veins and brighter arteries, and its index labels."""
+    rng = np.random.default_rng(seed)
+    fov = np.zeros((size, size), np.uint8)
+    cv2.circle(fov, (size // 2, size // 2), FIELD // 2, 255, -1)
+    pixels = np.zeros((size, size, 3), np.float32)
+    pixels[:] = (190, 110, 60)
+    kinds = np.zeros((size, size), np.uint8)
+    for number in range(8):
+        value = 1 + number % 2
+        start, end = rng.integers(20, size - 20, (2, 2)).tolist()
+        cv2.line(kinds, start, end, value, 4)
+    pixels[kinds == 1] = (170, 60, 40)
+    pixels[kinds == 2] = (110, 30, 30)
+    pixels += rng.normal(0, 3, pixels.shape)
+    kinds[fov == 0] = 0
+    pixels[fov == 0] = 0
+    return pixels.clip(0, 255).astype(np.uint8), kinds, fov
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "DRAWN"
+    for name in ("images", "vessels", "av", "fov"):
+        (folder / name).mkdir(parents=True)
+    with (folder / "splits.csv").open("w", newline="") as lines:
+        table = csv.writer(lines)
+        table.writerow(["id", "use"])
+        for seed in range(4):
+            pixels, kinds, fov = draw_fundus(seed)
+            Image.fromarray(pixels).save(folder / "images" / f"{seed}.png")
+            Image.fromarray(((kinds > 0) * 255).astype(np.uint8)).save(
+                folder / "vessels" / f"{seed}.png"
+            )
+            palette = Image.fromarray(kinds).convert("P")
+            palette.putdata(kinds.ravel().tolist())
+            palette.save(folder / "av" / f"{seed}.png")
+            Image.fromarray(fov).save(folder / "fov" / f"{seed}.png")
+            table.writerow([seed, "val" if seed == 3 else "train"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def task(drawn) -> vessels.VesselTask:
+    return vessels.make(drawn)
+
+
+@pytest.fixture(scope="module")
+def sample(drawn) -> data.Sample:
+    entry = data.find_entries(drawn, ("vessels",))[0]
+    return data.load_sample(entry, FIELD, zoom=1.0, label=vessels.vessel_labels)
+
+
+def test_training_learns_and_the_weights_can_be_measured(drawn, tmp_path):
+    path = train("vessels", drawn, out=tmp_path / "out", steps=40)
+    report = evaluate("vessels", drawn, weights=path)
+    of_set = report["sets"]["DRAWN"]
+    assert [row["name"] for row in of_set["each"]] == ["3"]  # the rest was trained on
+    figures = of_set["figures"]
+    assert figures["auc"]["mean"] > 0.95
+    assert figures["dice"]["mean"] > 0.7
+    assert figures["av_accuracy"]["mean"] > 0.7
+    assert 0 <= figures["ece"]["mean"] < 0.3
+    assert figures["seconds"]["mean"] > 0
+
+
+def test_a_resumed_run_goes_on_bit_for_bit(task, tmp_path):
+    schedule = Schedule(steps=20, seed=5)
+    whole = Trainer(task, tmp_path / "whole", schedule)
+    losses = [whole.step() for _ in range(6)]
+    first = Trainer(task, tmp_path / "parts", schedule)
+    for _ in range(3):
+        first.step()
+    first.save()
+    torch.manual_seed(99)
+    second = Trainer(task, tmp_path / "parts", schedule)
+    assert second.resume()
+    assert [second.step() for _ in range(3)] == losses[3:]
+    for name, value in whole.mean.state_dict().items():
+        assert torch.equal(value, second.mean.state_dict()[name]), name
+
+
+def test_without_a_checkpoint_there_is_nothing_to_resume(task, tmp_path):
+    assert not Trainer(task, tmp_path / "new", Schedule(steps=1)).resume()
+
+
+def test_the_minutes_end_a_run(task, tmp_path):
+    trainer = Trainer(task, tmp_path / "out", Schedule(minutes=1e-4))
+    trainer.run()
+    assert trainer.done == 1
+    assert trainer.weights.exists()
+
+
+def test_geometry_moves_photograph_and_labels_together(sample):
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        patch = augment.cut_patch(rng, sample, size=128)
+        vessel = (patch.target[0] > 0.9) & patch.inside
+        ground = (patch.target[0] < 0.1) & cv2.erode(
+            patch.inside.astype(np.uint8), np.ones((5, 5))
+        ).astype(bool)
+        # The drawn vessels are darker everywhere, so a shift would mix the two.
+        assert np.percentile(patch.pixels[vessel][:, 1], 90) < 85
+        assert np.percentile(patch.pixels[ground][:, 1], 10) > 85
+
+
+def test_style_keeps_size_and_range_and_repeats_with_the_seed(sample):
+    curve = augment.tone_curve(sample)
+    made = []
+    for _ in range(2):
+        rng = np.random.default_rng(3)
+        pixels = sample.pixels.astype(np.float32)
+        styled = augment.restyle(rng, pixels, own=curve, others=[curve])
+        made.append(augment.damage(rng, styled))
+    assert made[0].shape == sample.pixels.shape
+    assert made[0].min() >= 0
+    assert made[0].max() <= 255
+    assert np.array_equal(*made)
+    assert not np.array_equal(made[0], sample.pixels)
+
+
+def test_labels_leave_out_what_is_unknown_or_contradicts(tmp_path):
+    kinds = np.array([[0, 1, 2, 3, 4, 1]], np.uint8)
+    vessel = np.array([[0, 1, 1, 1, 1, 0]], np.uint8) * 255
+    for name, values in (("av", kinds), ("vessels", vessel)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(values).save(tmp_path / name / "a.png")
+    target, known = vessels.vessel_labels(data.Entry("SET", "a", "train", tmp_path))
+    assert target[1].tolist() == [[0, 1, 0, 1, 0, 1]]
+    assert target[2].tolist() == [[0, 0, 1, 1, 0, 0]]
+    assert known[0].all()
+    assert known[1].tolist() == known[2].tolist() == [[1, 1, 1, 1, 0, 0]]
+
+
+def test_figures_of_a_perfect_and_of_an_empty_answer():
+    _, kinds, fov = draw_fundus(1)
+    truth, inside = kinds > 0, fov > 0
+    perfect = measure_vessels.vessel_figures(truth.astype(np.float32), truth, truth, inside)
+    assert perfect["dice"] == perfect["auc"] == perfect["sensitivity"] == 1.0
+    assert perfect["specificity"] == perfect["cl_dice"] == 1.0
+    assert perfect["ece"] == 0.0
+    assert perfect["components"] == perfect["components_truth"]
+    none = np.zeros_like(truth)
+    empty = measure_vessels.vessel_figures(none.astype(np.float32), none, truth, inside)
+    assert empty["dice"] == empty["sensitivity"] == empty["cl_dice"] == 0.0
+    assert empty["auc"] == 0.5
+    assert empty["components"] == 0
+    sides = measure_vessels.side_figures(kinds == 1, kinds, truth, inside, "")
+    assert sides["av_accuracy"] == sides["artery_recall"] == sides["vein_recall"] == 1.0
+    assert sides["flips_per_1000px"] == 0.0
+    assert measure_vessels.side_figures(kinds == 2, kinds, truth, inside, "")["av_accuracy"] == 0.0
+    assert metrics.dice(none, none) is None
+    assert metrics.summary([None, None]) is None
+
+
+def test_a_segment_takes_the_opinion_of_its_majority():
+    vessel = np.zeros((60, 120), bool)
+    vessel[28:33, 10:110] = True
+    found = np.zeros((3, 60, 120), np.float32)
+    found[0][vessel] = 0.9
+    found[1][vessel] = 0.8
+    found[2][vessel] = 0.1
+    found[1, :, 40:60], found[2, :, 40:60] = 0.1, 0.8  # a stretch that flips
+    found[1:] *= vessel
+    raw = infer_vessels.artery_share(found) > 0.5
+    settled = infer_vessels.settle_sides(found, vessel) > 0.5
+    assert not raw[vessel].all()
+    assert settled[vessel].all()
+
+
+def test_the_network_takes_any_size_and_says_nothing_outside_the_field():
+    network = infer_vessels.VesselNetwork(WNet(TINY))
+    pixels, _, fov = draw_fundus(2, size=175)
+    found = network.probabilities(pixels, fov > 0)
+    assert found.shape == (3, 175, 175)
+    assert (found[:, fov == 0] == 0).all()
+    assert found.max() <= 1
+
+
+def test_what_cannot_be_done_is_said(drawn, tmp_path):
+    with pytest.raises(ConfigError, match="no training task"):
+        train("dreams", drawn, out=tmp_path)
+    with pytest.raises(UnreadableImage, match="No labelled"):
+        data.find_entries(tmp_path, ("vessels",))
+    with pytest.raises(ConfigError):
+        evaluate("vessels", drawn)
