@@ -18,6 +18,7 @@ from plugin_maker import make_plugin
 
 from fovea.assistant import Assistant
 from fovea.settings import Settings
+from fovea.ui.conversation import forget
 from fovea.ui.serve import RunningPage, start
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -176,6 +177,9 @@ def test_upload_ask_and_follow_the_evidence(
         "boxes => boxes.map(box => box.dataset.toggle.split(':')[0])"
     )
     assert shown
+    for box in page.locator(".fv-legend input").all():
+        layer = page.locator(f"[data-layer='{box.get_attribute('data-toggle')}']")
+        assert layer.is_visible() == box.is_checked()
     assert set(shown) <= set(drawn)
     assert list(server.uploads.rglob("*.*")) == []  # gradio's copy is gone
 
@@ -285,6 +289,37 @@ def test_nothing_written_is_answered_with_what_can_be_asked(open_page: Open) -> 
     page.click("#fovea-draft")
     page.get_by_text("There is no photograph to report on").wait_for()
     wait_idle(page)
+
+
+def test_a_session_that_has_ended_is_said_and_replaced(
+    server: Server, open_page: Open, retina_path: Path
+) -> None:
+    before = set(server.sessions.iterdir())
+    page = open_page()
+    answered(page, "", retina_path)
+    (mine,) = set(server.sessions.iterdir()) - before
+    forget(server.assistant, mine.name)
+    assert not mine.exists()
+    answered(page, "What is the cup-to-disc ratio?")
+    assert "The earlier session has ended" in page.locator("#fovea-chat").inner_text()
+    assert "photograph" in answered(page, "Is this photograph good enough?", retina_path)
+
+
+def test_an_unexpected_error_is_one_message_and_the_page_goes_on(
+    server: Server, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Iterator[object]:
+        raise RuntimeError("secret detail")
+        yield
+
+    page = open_page()
+    with monkeypatch.context() as patched:
+        patched.setattr(server.assistant, "turn", broken)
+        ask(page, "Anything?")
+        page.get_by_text("Something went wrong inside Fovea").wait_for()
+    wait_idle(page)
+    assert "secret detail" not in page.content()
+    assert page.get_by_text("Anything?").count() == 1
 
 
 def test_the_label_and_the_plugins_are_there(server: Server, open_page: Open) -> None:

@@ -92,6 +92,10 @@ NO_CLAIM = [
     "I can measure the cup-to-disc ratio and find similar cases.",
     "I cannot advise on treatment or prescribe; please ask the treating clinician.",
     "The cup-to-disc ratio could not be measured.",
+    "There is no photograph of the left eye (OS).",
+    "Please add a photograph of the left eye (OS).",
+    "A plugin for finding lesions (`segment_lesions`) is not installed. "
+    "I can measure vessel biomarkers if they are offered.",
     "I could not measure the vessels.",
     "AI DRAFT - research use only. Not a medical device. Not for diagnostic use until reviewed.",
     "That is outside what I can do.",
@@ -221,6 +225,17 @@ PLANTED = {
     "not English": [
         "Das rechte Auge ist gesund.", "El ojo derecho tiene glaucoma.", "右眼正常。",
         "There is gl\u0430ucoma.",
+    ],
+    "everyday words": [
+        "Your vision will be lost soon.",
+        "You will go blind.",
+        "Call an ambulance now.",
+        "Take aspirin.",
+        "Stop taking your tablets.",
+        "This eye is perfect.",
+        "There are many microaneurysms [E5].",
+        "The CRAE is 152 µm, so blood pressure is high [E4].",
+        "The vertical CDR of the right eye is 0.42, typical for her age [E3].",
     ],
     "hedged or denied": [
         "Microaneurysms may be present [E5].", "Microaneurysms are unlikely [E5].",

@@ -9,7 +9,7 @@ import report_evidence as made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fovea.contract import Caveat, Finding, Interval, Measurement
+from fovea.contract import Caveat, Finding, Interval, Measurement, NotMeasured
 from fovea.knowledge import load
 from fovea.report.check import check_text
 from fovea.report.compile import TITLES, compile_report
@@ -126,6 +126,25 @@ def test_eye_has_a_source_and_a_conflict_is_flagged():
     assert eye_row((made.record(eye="OD", source="dicom"),)) == "right eye (OD), from the file"
     conflict = eye_row((made.record(eye="OS", source="person"),))
     assert conflict == "left eye (OS), named by a person; CONFLICT: looks like the right eye (OD)"
+
+
+def test_value_passed_on_by_a_second_tool_is_stated_once():
+    again = made.evidence(
+        8, "measure_biomarkers",
+        measurements=(made.disc().result.measurements[0],),
+        not_measured=(NotMeasured(name="branching_angle", reason="No branch was found."),),
+    )  # fmt: skip
+    compiled = report((made.quality(), made.disc(), again))
+    said = " ".join(sentences(compiled))
+    assert said.count("The vertical cup-to-disc ratio of the right eye (OD) is 0.42") == 1
+    assert "The branching angle of the right eye (OD) could not be measured: No branch" in said
+
+
+def test_measurement_that_no_entry_explains_is_still_listed():
+    extra = Measurement(name="novel_index", value=3.25, unit="px", method="sum", eye="OD")
+    piece = made.evidence(8, "third_party", measurements=(extra,))
+    compiled = report((made.quality(), piece))
+    assert "The novel index of the right eye (OD) is 3.25 px [E8]." in sentences(compiled)
 
 
 def test_two_eyes_are_never_mixed():

@@ -18,7 +18,7 @@ from fovea_plugins.training.tasks import evaluate, train
 from fovea_plugins.training.trainer import Schedule, Trainer
 
 FIELD = 160
-TINY = NetConfig(inputs=4, outputs=3, first=(8, 16), second=(8, 16), detail=4)
+TINY = NetConfig(inputs=5, outputs=3, first=(8, 16), second=(8, 16), detail=4)
 
 
 @pytest.fixture(autouse=True, scope="module")

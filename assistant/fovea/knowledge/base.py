@@ -123,8 +123,6 @@ class Knowledge:
                 if name in claimed:
                     gaps.append(f"{where}: output `{name}` also belongs to `{claimed[name]}`")
                 claimed[name] = entry.id
-                if name not in output_names:
-                    gaps.append(f"{where}: no installed plugin gives `{name}`")
             gaps += [
                 f"{where}: the range for `{part.output}` is not about one of its outputs"
                 for part in entry.ranges
@@ -138,6 +136,10 @@ class Knowledge:
         used = {source.key for entry in self.entries.values() for source in entry.sources}
         gaps += [f"references.yaml: `{k}` is never cited" for k in self.references if k not in used]
         return gaps
+
+    def without_plugin(self, output_names: Collection[str]) -> list[str]:
+        """Outputs that an entry explains but no installed plugin gives, in order of their names."""
+        return sorted(name for name in self._by_output if name not in output_names)
 
     def compare_to_range(
         self,

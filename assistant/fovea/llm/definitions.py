@@ -88,9 +88,11 @@ def _is_general(clause: Clause, rest: Sequence[str]) -> bool:
     """Forms that ask about a thing in general: "what is a ...", "explain ...", "is 0.7 high"."""
     offset = len(clause.words) - len(rest)
     starts = {h.start - offset: h for h in clause.hits if h.name not in _NEVER_DEFINED}
+    text = " ".join(rest)
+    if re.match(r"(explain|define|tell me about) (a )?(mild|moderate|severe|npdr|pdr)\b", text):
+        return True
     if not starts:
         return False
-    text = " ".join(rest)
     if text.startswith("what be the ") and _general_noun(rest[3:], starts):
         return True
     if re.match(r"what be (a )?(grade|stage|level) \d", text):

@@ -183,6 +183,8 @@ class _Reader:
         if not concepts:
             concepts = self._anchor(so_far)
             labels = [self.lexicon.concepts[name].label for name in concepts]
+            if so_far and so_far[-1].tool == LOOKUP:  # "explain moderate NPDR and when to refer"
+                labels = [so_far[-1].query]
             query = " ".join([*labels, query]).strip()
         return [Ask(LOOKUP, concepts, query=query)] if query else []
 

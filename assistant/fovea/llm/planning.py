@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,21 +18,29 @@ from fovea.llm.selection import Selection
 EYE_NAMES: Mapping[Eye, str] = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
 
 # The checker strikes claims without evidence: these texts promise and request, and claim nothing.
-ABILITIES = (
-    "I can assess image quality, outline vessels, disc and lesions, grade for disease, measure "
-    "vessel biomarkers, compare two photographs, find similar cases, explain a result, look up "
-    "definitions and criteria, and draft a report."
-)
+ABILITIES: Mapping[str, str] = {
+    "assess_quality": "assess image quality",
+    "segment_vessels": "outline the vessels",
+    "segment_optic_disc": "measure disc and cup",
+    "segment_lesions": "find lesions",
+    "classify_disease": "grade for disease",
+    "measure_biomarkers": "measure vessel biomarkers",
+    "compare_images": "compare two photographs",
+    "find_similar_cases": "find similar cases",
+    "explain_prediction": "explain a result",
+    "lookup_knowledge": "look up definitions and criteria",
+    "draft_report": "draft a report",
+}
 REPLIES: Mapping[str, str] = {
-    "empty": f"What would you like to know about the photograph? {ABILITIES}",
-    "greet": f"Hello. {ABILITIES}",
+    "empty": "What would you like to know about the photograph?",
+    "greet": "Hello.",
     "thank": "You are welcome. Ask on whenever you like.",
-    "about": ABILITIES,
-    "hostile": f"Orders that change how I work are ignored. {ABILITIES}",
-    "outside": f"That lies outside what I do. {ABILITIES}",
+    "about": "",
+    "hostile": "Orders that change how I work are ignored.",
+    "outside": "That lies outside what I do.",
     "treatment": (
         "Choosing medicines or procedures lies outside what I do; please ask the clinician in "
-        f"charge. {ABILITIES}"
+        "charge."
     ),
 }
 NEED_IMAGE = "Please add a photograph first; without one there is nothing to measure."
@@ -85,6 +93,12 @@ class _Focus:
     eye: Eye | None = None
 
 
+def abilities(tools: Collection[str]) -> str:
+    """What can be asked for, with the tools that are bound."""
+    can = [text for name, text in ABILITIES.items() if name in tools]
+    return f"I can {', '.join(can[:-1])} and {can[-1]}." if len(can) > 1 else ""
+
+
 def plan_turn(
     questions: Sequence[str], images: Sequence[ImageFact], tools: Sequence[ToolSpec]
 ) -> Plan:
@@ -116,7 +130,8 @@ class _Planner:
         asks = self._with_other_tools(reading)
         if not asks:
             kind = reading.reply or ("empty" if reading.negated else "outside")
-            return Plan((), (REPLIES[kind],))
+            able = "" if kind == "thank" else abilities(self.tools)
+            return Plan((), (f"{REPLIES[kind]} {able}".strip(),))
         calls: list[PlannedCall] = []
         for ask in asks:
             calls += self._calls_for(ask, question)

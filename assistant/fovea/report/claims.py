@@ -27,7 +27,9 @@ ADVICE = _words(
     r"urgent\w*", "immediately", r"follow[- ]?up", r"treat(?:ed|ment|ments|ing|s)?", r"therap\w*",
     r"surg\w+", r"medication\w*", r"consult\w*", r"see (?:a|an|your) \w+", r"doctors?",
     r"ophthalmologists?", r"specialists?", r"optometrists?", "hospital", "emergency",
-    "appointment", r"prescri\w+", r"repeat(?:ed)? (?:the )?(?:photo\w*|image\w*)",
+    "appointment", "ambulance", r"aspirin", r"tablets?", r"eye ?drops?", r"doses?",
+    r"take (?:an?|your|some|\w+in)", r"call (?:an?|your|the) \w+", r"prescri\w+",
+    r"repeat(?:ed)? (?:the )?(?:photo\w*|image\w*)",
 )  # fmt: skip
 JUDGEMENT = _words(
     r"(?:ab)?normal(?:ly|ity|ities)?", "(?:un)?healthy", "unremarkable", "(?:un)?suspicious",
@@ -37,7 +39,9 @@ JUDGEMENT = _words(
     "reduced", "elevated", "higher", "lower", "wider?", "thin(?:ner)?", "worse", "better", "stable",
     r"progress\w*", "improved", "ok(?:ay)?", "fine", "all (?:good|clear)", "good (?:shape|health)",
     r"worr\w+", r"concern\w*", "alarming", "reassuring", "safe", "problems?", "wrong", "unusual",
-    "half", "thirds?", "quarters?", "doubled?", "twice", "triple", "dozens?", "hundreds?", "zero",
+    "perfect", "typical", "average", "expected", "high", "low", "many", "few", "numerous",
+    "multiple", "several", "half", "thirds?", "quarters?", "doubled?", "twice", "triple",
+    "dozens?", "hundreds?", "zero",
 )  # fmt: skip
 CLINICAL = _words(
     "sw(?:ollen|elling)", "pal(?:e|lor)", "blurred margins?", r"atroph\w+", r"o?edema\w*",
@@ -48,7 +52,8 @@ CLINICAL = _words(
     r"glaucom\w*", "cataracts?", r"blind\w*", r"cancer\w*", "strokes?", r"hypertens\w+", r"myop\w+",
     r"degenerat\w+", r"inflam\w+", r"uveitis", "optic nerve", "retinas?", "fundus", r"arter\w+",
     "veins?", "venules?", "vessels?", "vascular", "discs?", "cups?", "rims?", "maculas?",
-    "foveas?", r"tortuos\w+", r"symptom\w*", "vision loss", "risks?", "grade[ds]?", "rejected",
+    "foveas?", r"tortuos\w+", r"symptom\w*", "vision", "sight", "blood pressure", r"smok\w+",
+    "prognosis", "risks?", "grade[ds]?", "rejected",
     "(?:un)?gradable", r"(?:image|photo\w*|picture) quality", "infection", "damaged?", "clear",
     "sharp", "blurr(?:y|ed)",
 )  # fmt: skip
@@ -115,8 +120,10 @@ _ENGLISH = frozenset(
     )
 )
 _MIN_ENGLISH = 0.3
+_CONDITION = re.compile(r"\b(?:if|when|once) (?:they|it|that|you) (?:is|are) \w+$")
 _NO_PICTURE = re.compile(
-    r"^(?:there (?:is|are) no|there is not (?:yet )?an?|i have no|no) (?:photo\w*|images?|pictures?)"
+    r"^(?:there (?:is|are) no|there is not (?:yet )?an?|i have no|no) "
+    r"(?:photo\w*|images?|pictures?)"
     r"(?: of (?:the|your|a) (?:right|left) eye(?: \(O[DS]\))?)?"
     r"(?: (?:in this session|has been added|was added|is known|yet|so far))*"
     r"(?:[;,.:] please (?:add|name|say|upload)\b[^.;]*)?[.!]?$",
@@ -164,8 +171,10 @@ class Claims:
     def is_exempt(self, body: str) -> bool:
         """Whether a claim-like text may stand without a citation."""
         plain = _plain(body)
-        if plain in self._label or plain in self._reasons or any(
-            pattern.match(body) for pattern in (_NO_ADVICE, _NO_PICTURE)
+        if (
+            plain in self._label
+            or plain in self._reasons
+            or any(pattern.match(body) for pattern in (_NO_ADVICE, _NO_PICTURE))
         ):
             return True
         if tokens(body.rstrip(": ")) in self._facts.names:
@@ -177,7 +186,7 @@ class Claims:
         if body.rstrip("*_ ").endswith("?") and _QUESTION.search(body):
             return not _STATES.search(" ".join(plain.split()[3:]))
         if _REQUEST.search(body) or _ABILITY.search(body):
-            return not _STATES.search(plain)
+            return not _STATES.search(_CONDITION.sub("", plain))
         decline = DECLINE.search(plain)
         if decline:
             rest = plain[: decline.start()] + plain[decline.end() :]

@@ -17,21 +17,12 @@ from fovea.manifest import Structure
 from fovea.report import framing
 from fovea.report.check import Checker
 from fovea.report.facts import Facts
-from fovea.report.labels import LABEL
+from fovea.report.labels import LABEL, TITLES
 from fovea.report.model import Report, Row, Section, Sentence, SourceText
 from fovea.report.wording import Worder, is_position, quoted
 
-__all__ = ["Report", "compile_report"]
+__all__ = ["TITLES", "Report", "compile_report"]
 
-TITLES = (
-    ("header", "Header"), ("indication", "Indication and history"), ("quality", "Image quality"),
-    ("optic_disc", "Optic disc"), ("macula", "Macula"), ("vessels", "Vessels"),
-    ("periphery", "Periphery"), ("lesions", "Lesions"), ("biomarkers", "Biomarkers and reference"),
-    ("comparison", "Comparison with earlier photographs"), ("impression", "Impression"),
-    ("differential", "Differential"), ("recommendation", "Recommendation and urgency"),
-    ("similar", "Similar cases"), ("limitations", "Limitations and intended use"),
-    ("provenance", "Provenance"), ("sign_off", "Sign-off"),
-)  # fmt: skip
 URGENCY = ("U5", "U4", "U4w", "U3", "U2", "U1", "U0")
 _TOOLS: Mapping[str, tuple[str, ...]] = {
     "quality": ("assess_quality",),
@@ -210,7 +201,7 @@ class _Compiler:
                 kind = "condition" if structure == "macula" else "finding"
                 if entry and entry.structure == structure and entry.kind == kind:
                     found.append(self.word.finding(piece, finding))
-        return found
+        return _once(found)
 
     def _findings(self, kind: str, states: tuple[str, ...]) -> list[tuple[Evidence, Entry, str]]:
         found = []
@@ -271,17 +262,22 @@ class _Compiler:
         return self._section("lesions", found)
 
     def _biomarkers(self) -> Section:
+        """Comparison with reference values; what no entry explains is listed as it is."""
         found = []
         for piece in self.evidence:
+            if piece.tool == "compare_images" or self._is_barred(piece, None):
+                continue
             for m in piece.result.measurements:
                 entry = self._entry(m.name)
-                if (
-                    entry
-                    and entry.kind == "biomarker"
-                    and not self._is_barred(piece, entry.structure)
-                ):
-                    found.append(self.word.comparison(piece, m, entry))
-        return self._section("biomarkers", found)
+                if entry is None and not is_position(m.name):
+                    found.append(self.word.measurement(piece, m))
+                elif entry and entry.kind == "biomarker":
+                    barred = self._is_barred(piece, entry.structure)
+                    found += [] if barred else [self.word.comparison(piece, m, entry)]
+            for gap in piece.result.not_measured:
+                if self._entry(gap.name) is None:
+                    found.append(self.word.missing(piece, gap))
+        return self._section("biomarkers", _once(found))
 
     def _comparison(self) -> Section:
         found = []
@@ -371,6 +367,19 @@ class _Compiler:
             for name, text, _ in (entry.statements() if entry else ())
             if name == topic
         ]
+
+
+def _once(sentences: Iterable[Sentence]) -> list[Sentence]:
+    """Without repeats: one tool may pass on what another one measured."""
+    seen: set[object] = set()
+    kept = []
+    for sentence in sentences:
+        fact = sentence.facts[0]
+        key = (fact.kind, fact.name, fact.value, fact.state, fact.eye, fact.image, fact.zone)
+        if key not in seen:
+            seen.add(key)
+            kept.append(sentence)
+    return kept
 
 
 def _bare(

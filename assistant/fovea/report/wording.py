@@ -165,7 +165,7 @@ class Worder:
                 Fact(
                     kind="comparison", name=m.name, value=m.value, unit=m.unit, low=result.low,
                     high=result.high, state=result.position or "not_compared",
-                    text=result.reason, eye=m.eye, image=_image(piece),
+                    text=result.reason, eye=m.eye, image=_image(piece), zone=m.zone,
                 ),
             ),
         )  # fmt: skip

@@ -27,12 +27,14 @@ TRAIN_SETS = ("DRIVE", "HRF")
 ARTERY, VEIN, CROSSING, UNKNOWN = 1, 2, 3, 4
 """Values of the artery/vein label images of DRIVE and HRF."""
 
-CONFIG = NetConfig(inputs=4, outputs=3, first=(16, 32, 48, 64), second=(16, 32, 48), detail=8)
+CONFIG = NetConfig(
+    inputs=5, outputs=3, first=(16, 32, 48, 64, 96), second=(16, 32, 48, 64), detail=8
+)
 PATCH_PX = 384
 BATCH = 2
 ZOOM = 1.5
 HELD_OUT_EVERY = 8
-SCHEDULE = Schedule(learning_rate=5e-3, validate_minutes=6.0)
+SCHEDULE = Schedule(learning_rate=8e-3, validate_minutes=6.0)
 EARLY_WEIGHT = 0.4
 """Weight of the loss of the first U-Net beside that of the second."""
 
@@ -92,7 +94,7 @@ class VesselTask:
         return WNet(CONFIG)
 
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Inputs (N, 4, S, S), targets and weights (N, 3, S, S)."""
+        """Inputs (N, 5, S, S), targets and weights (N, 3, S, S)."""
         inputs, targets, weights = [], [], []
         curves = list(self._curves.values())
         for sample in data.batches_of(rng, self._samples, BATCH):
@@ -116,7 +118,7 @@ class VesselTask:
             total = total + EARLY_WEIGHT * _loss(logits, batch["target"], batch["weight"])
         return total
 
-    def validate(self, network: nn.Module) -> dict[str, float]:
+    def validate(self, network: WNet) -> dict[str, float]:
         """Figures on the held-out training photographs; `score` is to be as high as can be."""
         predictor = VesselNetwork(network, flips=False)
         dice, sides = [], []
@@ -149,7 +151,7 @@ def _loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     )
     on_vessel = weight[:, 1] * (target[:, 1] - target[:, 2]).abs()
     sides = (side * on_vessel).sum() / on_vessel.sum().clamp(min=1.0)
-    return entropy + 0.5 * overlap.mean() + 0.3 * sides
+    return entropy + 0.5 * overlap.mean() + sides
 
 
 def make(root: Path) -> VesselTask:

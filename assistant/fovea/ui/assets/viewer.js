@@ -128,7 +128,7 @@ function legend(shown) {
 function fade() {
   for (const layer of picture()?.layers ?? []) {
     const drawn = root.querySelector(`[data-layer="${CSS.escape(layer.key)}"]`);
-    drawn.hidden = !isOn(layer);
+    drawn.toggleAttribute("hidden", !isOn(layer)); // SVG has the attribute, not the property
     drawn.style.opacity = layer.kind === "points" ? 1 : state.opacity;
     root.querySelector(`[data-toggle="${CSS.escape(layer.key)}"]`).checked = isOn(layer);
   }
