@@ -65,7 +65,7 @@ def disc(number: int = 3, *, eye: str | None = "OD", vcdr: float = 0.4236, image
         measurements=(
             Measurement(
                 name="vertical_cdr", value=vcdr, unit="1", method=method, eye=eye,
-                interval=Interval(low=0.3591, high=0.4949, how="test-set error"),
+                interval=Interval(level=0.95, low=0.3591, high=0.4949, how="test-set error"),
             ),
             Measurement(name="horizontal_cdr", value=0.3141, unit="1", eye=eye,
                         method="disc and cup masks, horizontal extent"),
@@ -91,7 +91,7 @@ def vessels(number: int = 4, *, eye: str | None = "OD", image: str = "img1") -> 
                         zone="zone_b"),
             Measurement(name="tortuosity", value=1.0871, unit="1", eye=eye, method="arc to chord"),
             Measurement(name="crae", value=152.4, unit="um", eye=eye, method="Knudtson",
-                        interval=Interval(low=140.2, high=164.6, how="scale")),
+                        interval=Interval(level=0.95, low=140.2, high=164.6, how="scale")),
         ),
         not_measured=(
             NotMeasured(name="avr", reason="Arteries and veins were not told apart."),

@@ -42,7 +42,9 @@ class Interval(_Frozen):
 
     low: FiniteFloat
     high: FiniteFloat
-    level: float = Field(0.95, gt=0, lt=1, description="Nominal coverage.")
+    level: float | None = Field(
+        None, gt=0, lt=1, description="Nominal coverage; None for a range without one."
+    )
     how: str = Field(min_length=3, description="How it was obtained, in words.")
 
 

@@ -49,7 +49,10 @@ class Inputs(_Frozen):
 class Output(_Frozen):
     """One thing that a plugin may return; anything undeclared is refused."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="Name; other plugins get it from the first plugin that declares it.")
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$",
+        description="Name; other plugins get it from the first plugin that declares it.",
+    )
     kind: Literal["measurement", "mask", "overlay", "heatmap", "table", "finding", "similar"] = (
         Field("measurement", description="What sort of output this is.")
     )

@@ -260,7 +260,7 @@ def test_any_evidence_gives_a_sound_report(found, eye, vcdr, disc_state, with_qu
             measurements=(
                 Measurement(
                     name="vertical_cdr", value=vcdr, unit="1", method="masks", eye=eye,
-                    interval=Interval(low=vcdr * 0.9, high=vcdr * 1.1, how="test set"),
+                    interval=Interval(level=0.95, low=vcdr * 0.9, high=vcdr * 1.1, how="test set"),
                 ),
             ),
         ),

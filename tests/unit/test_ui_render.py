@@ -239,7 +239,7 @@ class TestEvidencePanel:
                 Measurement(
                     name="vessel_density", value=0.0797, unit="um", method=f"abc {text}",
                     eye="OD", zone=text,
-                    interval=Interval(low=0.07, high=0.09, how=f"abc {text}"),
+                    interval=Interval(level=0.95, low=0.07, high=0.09, how=f"abc {text}"),
                 ),
             ),
             not_measured=(NotMeasured(name="crae", reason=f"abc {text}"),),

@@ -109,4 +109,3 @@ def _archive(settings: Settings) -> CaseArchive:
     from fovea.archive import CaseArchive
 
     return CaseArchive.open(settings.data_dir / "archive")
-

@@ -315,8 +315,8 @@ def quantity(measurement: Measurement) -> str:
     suffix = unit if unit in {"", "°"} else f" {unit}"
     text = number(measurement.value) + suffix
     if interval := measurement.interval:
-        level = number(interval.level * 100)
-        text += f" ({level} % interval {number(interval.low)} to {number(interval.high)}{suffix})"
+        kind = f"{number(interval.level * 100)} % interval" if interval.level else "range"
+        text += f" ({kind} {number(interval.low)} to {number(interval.high)}{suffix})"
     return text
 
 

@@ -153,7 +153,8 @@ class Facts:
 
     def levels(self, piece: Evidence) -> set[float]:
         """Nominal coverages of the intervals, in percent."""
-        return {round(100 * m.interval.level, 6) for m in piece.result.measurements if m.interval}
+        intervals = [m.interval for m in piece.result.measurements if m.interval]
+        return {round(100 * i.level, 6) for i in intervals if i.level}
 
     def evidence_texts(self, piece: Evidence) -> list[str]:
         """Everything that the evidence says in words."""

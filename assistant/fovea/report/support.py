@@ -73,6 +73,8 @@ class Support:
         self._check_gradable(text, pieces)
         if entries and self.facts.is_quoted(text, self.texts(entries), least=1.0):
             return carried
+        if self._is_caveat(text, pieces):
+            return carried
         mentioned = sentences.phrases(text, self.facts.quantities)
         quantity = mentioned[-1][0] if mentioned else carried
         printed = self._check_numbers(text, pieces, entries, mentioned, carried)
@@ -110,6 +112,11 @@ class Support:
         if _PATIENT.search(text) and not self.facts.is_quoted(text, self.texts(entries), least=1.0):
             raise Unsupported("says something about this eye, but cites general knowledge only")
 
+    def _is_caveat(self, text: str, pieces: Sequence[Evidence]) -> bool:
+        """Whether the stretch repeats a caveat of its evidence word for word."""
+        caveats = [caveat.text for piece in pieces for caveat in piece.result.caveats]
+        return self.facts.is_quoted(text.removeprefix("Note: "), caveats, least=1.0)
+
     def _check_images(self, text: str, pieces: Sequence[Evidence]) -> None:
         for handle in re.findall(r"\bimg\d+\b", text):
             if not any(handle in piece.images for piece in pieces):
@@ -125,8 +132,7 @@ class Support:
     def _check_gradable(self, text: str, pieces: Sequence[Evidence]) -> None:
         if _GRADABLE.search(text) or DECLINE.search(text):
             return  # compared with the quality findings themselves
-        caveats = [caveat.text for piece in pieces for caveat in piece.result.caveats]
-        if self.facts.is_quoted(text.removeprefix("Note: "), caveats, least=1.0):
+        if self._is_caveat(text, pieces):
             return
         for finding in (finding for piece in pieces for finding in piece.result.findings):
             text = text.replace((finding.value or "").replace("_", " ") or "\0", " ")

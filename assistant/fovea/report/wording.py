@@ -57,7 +57,9 @@ class Worder:
         value = printed(m.value, m.unit)
         if m.interval:
             low, high = (printed(end, m.unit) for end in (m.interval.low, m.interval.high))
-            value += f" ({m.interval.level * 100:g} % interval {low} to {high})"
+            level = m.interval.level
+            kind = f"{level * 100:g} % interval" if level else "range"
+            value += f" ({kind} {low} to {high})"
         zone = f" in {m.zone.replace('_', ' ')}" if m.zone else ""
         name = name_of(m.name, self._knowledge)
         return Sentence(

@@ -171,14 +171,14 @@ class Conversation:
             **{button: gr.update(interactive=True) for button in self._panels.starters},
         }
 
-    def failed(self, history: list[ChatMessage]) -> list[ChatMessage]:
-        """The chat with a word about an error that nobody expected; gradio has logged it."""
+    def failed(self, history: list[ChatMessage]) -> Update:
+        """The page after an error that nobody expected; gradio has logged it."""
         chat = Transcript(history)
         chat.say(
             "Something went wrong inside Fovea; the details are in its log. What was measured so "
             "far is kept.\n\n**What you can do:** Ask again, or run `fovea doctor`."
         )
-        return chat.messages
+        return {self._panels.chat: chat.messages, **self.idle()}
 
     def _turn(
         self,

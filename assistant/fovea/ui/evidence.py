@@ -174,7 +174,8 @@ def _interval(interval: Interval | None) -> tuple[str, str]:
     if interval is None:
         return "", ""
     span = f"<small>{number(interval.low)} to {number(interval.high)}</small>"
-    return span, f"<small>{interval.level:.0%} interval: {escape(interval.how)}</small>"
+    kind = f"{interval.level:.0%} interval" if interval.level else "Range"
+    return span, f"<small>{kind}: {escape(interval.how)}</small>"
 
 
 def _findings(findings: Iterable[Finding]) -> str:

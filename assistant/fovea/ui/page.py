@@ -164,8 +164,8 @@ def _wire(
             trigger_mode="once",
             **quiet,
         )
-        turn.failure(conversation.failed, [panels.chat], [panels.chat], **quiet)
-        turn.then(conversation.idle, None, idle, **quiet)
+        turn.failure(conversation.failed, [panels.chat], [panels.chat, *idle], **quiet)
+        turn.success(conversation.idle, None, idle, **quiet)
     panels.stop.click(conversation.stop, [panels.session_id], None, queue=False, **quiet)
     page.load(conversation.plugins, None, [panels.plugins], **quiet)
 

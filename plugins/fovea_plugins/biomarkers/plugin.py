@@ -31,21 +31,6 @@ from fovea_plugins.biomarkers.measures import (
 
 THRESHOLD_CHANGE = 0.2
 
-COVERAGE_BY_THRESHOLD = {
-    "vessel_density": 0.95,
-    "vessel_length_density": 0.15,
-    "fractal_dimension": 0.70,
-    "tortuosity": 0.20,
-}
-COVERAGE_BY_OUTLINE = {
-    "vessel_density": 0.95,
-    "vessel_length_density": 0.05,
-    "fractal_dimension": 0.15,
-    "tortuosity": 0.10,
-}
-"""Share of DRIVE 01-20 whose interval held the value on the observer's outline (0 is given as
-0.05, the least that twenty images can tell). Low because fine vessels are missed altogether."""
-
 METHODS = {
     "vessel_density": "vessel area divided by field area",
     "vessel_length_density": "vessel centreline length times field diameter, divided by field area",
@@ -82,13 +67,13 @@ class Biomarkers(Plugin[NoArgs]):
         context.progress("Measuring the vessel tree")
         value = measure(vessels, field, diameter)
         variants = []
-        masks, how, coverage = _variants(context, vessels)
+        masks, how = _variants(context, vessels)
         for mask in masks:
             context.check_cancelled()
             variants.append(measure(mask, field, diameter))
         where = "field without the disc" if disc is not None else "whole field, disc included"
         measurements = [
-            _measurement(name, context, value, variants, how=how, level=coverage[name], where=where)
+            _measurement(name, context, value, variants, how=how, where=where)
             for name in METHODS
             if value.get(name) is not None
         ]
@@ -123,19 +108,19 @@ class Biomarkers(Plugin[NoArgs]):
         )
 
 
-def _variants(context: Context, vessels: Mask) -> tuple[tuple[Mask, Mask], str, dict[str, float]]:
+def _variants(context: Context, vessels: Mask) -> tuple[tuple[Mask, Mask], str]:
     score = _score(context)
     if score is not None and score.shape == vessels.shape:
         how = (
             f"range of the value when the vessel score threshold moves by {THRESHOLD_CHANGE:.2f} "
             "either way; sensitivity to the outline, not a confidence interval"
         )
-        return by_threshold(vessels, score, THRESHOLD_CHANGE), how, COVERAGE_BY_THRESHOLD
+        return by_threshold(vessels, score, THRESHOLD_CHANGE), how
     how = (
         "range of the value when the vessel outline moves by half a pixel either way; "
         "sensitivity to the outline, not a confidence interval"
     )
-    return by_half_a_pixel(vessels), how, COVERAGE_BY_OUTLINE
+    return by_half_a_pixel(vessels), how
 
 
 def _score(context: Context) -> NDArray[np.uint8] | None:
@@ -153,7 +138,6 @@ def _measurement(
     variants: list[VesselMeasures],
     *,
     how: str,
-    level: float,
     where: str,
 ) -> Measurement:
     values = [v for v in (value.get(name), *(one.get(name) for one in variants)) if v is not None]
@@ -165,9 +149,7 @@ def _measurement(
         unit="1",
         eye=context.eye,
         method=f"{METHODS[name]}; {where}; at a field diameter of {REFERENCE_FIELD_PX} pixels",
-        interval=Interval(low=min(values), high=max(values), level=level, how=how)
-        if complete
-        else None,
+        interval=Interval(low=min(values), high=max(values), how=how) if complete else None,
     )
 
 
