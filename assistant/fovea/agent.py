@@ -129,6 +129,8 @@ def _reply(
     for chunk in model.stream(list(messages)):
         if session.stop.is_set():
             raise Cancelled
+        if isinstance(chunk, AIMessage) and not isinstance(chunk, AIMessageChunk):
+            return chunk  # a model that cannot stream answers at once
         whole = chunk if whole is None else whole + chunk
         if chunk.content and not whole.tool_call_chunks:
             yield AnswerChunk(text=_text(chunk))

@@ -15,10 +15,12 @@ import numpy as np
 from pydantic import BaseModel
 
 from fovea.contract import Context, Result
+from fovea.discovery import LOCAL_PACKAGE, Entry
 from fovea.errors import FoveaError, KnowledgeError, NotApplicable, PluginError
+from fovea.image import Eye
 from fovea.llm.base import minimal_value
 from fovea.manifest import Manifest, ManifestError, read_manifest
-from fovea.registry import LOCAL_PACKAGE, Entry, Registry
+from fovea.registry import Registry
 from fovea.services import Case, KnowledgeBase
 from fovea.settings import Settings
 from fovea.synthetic import synthetic_fundus, synthetic_photograph
@@ -147,7 +149,7 @@ def _fingerprint(result: Result) -> str:
 
 
 def _context(manifest: Manifest, work: Path) -> Context:
-    eyes = ("OD", "OS")
+    eyes: tuple[Eye, Eye] = ("OD", "OS")
     images = tuple(
         synthetic_photograph(f"img{number}", fundus=synthetic_fundus(eye=eye))
         for number, eye in enumerate(eyes[: manifest.inputs.images], 1)

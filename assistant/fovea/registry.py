@@ -8,49 +8,26 @@ way is a `Problem` in a list; the others work.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import logging
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field, replace
-from importlib.metadata import entry_points
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from fovea.check_result import check_result
 from fovea.contract import Context, Health, Plugin, Result
+from fovea.discovery import Entry, Problem, candidates, create_plugin
 from fovea.errors import BadArguments, Cancelled, PluginError, PluginFailed, PluginUnavailable
-from fovea.manifest import Manifest, ManifestError, field_messages, read_manifest
+from fovea.manifest import Manifest, field_messages
 from fovea.runner import OutOfTime, run_in_thread
 from fovea.settings import Settings
 
 log = logging.getLogger(__name__)
-
-BUILT_IN = (
-    "fovea_plugins.quality",
-    "fovea_plugins.segmenter.vessels",
-    "fovea_plugins.segmenter.optic_disc",
-    "fovea_plugins.biomarkers",
-    "fovea_plugins.retrieval",
-    "fovea_plugins.reference",
-)
-ENTRY_POINT_GROUP = "fovea.plugins"
-LOCAL_PACKAGE = "fovea_local_plugins"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that keeps a plugin from being used."""
-
-    where: str
-    what: str
-    fix: str
 
 
 @dataclass(frozen=True)
@@ -61,20 +38,6 @@ class CallRecord:
     seconds: float
     started: float
     weights_sha256: Mapping[str, str]
-
-
-@dataclass
-class Entry:
-    """One plugin that was found, with everything known about it so far."""
-
-    manifest: Manifest
-    folder: Path
-    package: str
-    origin: str
-    plugin: Plugin[Any] | None = None
-    weights_sha256: dict[str, str] = field(default_factory=dict)
-    loaded: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Registry:
@@ -95,7 +58,7 @@ class Registry:
         """Every plugin that is built in, installed, or in `settings.plugins_dir`."""
         entries: dict[str, Entry] = {}
         problems: list[Problem] = []
-        for entry in _candidates(settings, problems):
+        for entry in candidates(settings, problems):
             name = entry.manifest.name
             if settings.plugins is not None and name not in settings.plugins:
                 continue
@@ -185,7 +148,7 @@ class Registry:
         entry = self.entry(name)
         with entry.lock:
             if entry.plugin is None:
-                entry.plugin = _create(entry)
+                entry.plugin = create_plugin(entry)
             return entry.plugin
 
     def schema(self, name: str) -> dict[str, Any]:
@@ -321,88 +284,3 @@ def _validated(name: str, model: type[BaseModel], arguments: Mapping[str, Any]) 
         raise BadArguments(
             name, "The arguments do not fit", why=field_messages(error), fix="Correct these fields"
         ) from error
-
-
-def _candidates(settings: Settings, problems: list[Problem]) -> Generator[Entry, None, None]:
-    places: list[tuple[str, Path | None, str]] = [
-        (package, _package_folder(package), "built in") for package in BUILT_IN
-    ]
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        origin = f"package `{point.dist.name}`" if point.dist else f"entry point `{point.name}`"
-        places.append((point.value, _package_folder(point.value), origin))
-    if settings.plugins_dir is not None:
-        if settings.plugins_dir.is_dir():
-            folders = sorted(p for p in settings.plugins_dir.iterdir() if p.is_dir())
-            places += [
-                (f"{LOCAL_PACKAGE}.{f.name}", f, f"folder `{f.name}`")
-                for f in folders
-                if not f.name.startswith((".", "_"))
-            ]
-        else:
-            problems.append(
-                Problem("plugins_dir", "The plugin folder does not exist", "Correct the setting")
-            )
-    for package, folder, origin in places:
-        where = f"`{package}` ({origin})"
-        if folder is None:
-            problems.append(Problem(where, "The package is not installed", "Install it again"))
-            continue
-        try:
-            manifest = read_manifest(folder / "plugin.toml")
-        except ManifestError as error:
-            problems.append(Problem(where, str(error), "Run `fovea plugins check` on it"))
-            continue
-        yield Entry(manifest, folder, package, origin)
-
-
-def _package_folder(dotted: str) -> Path | None:
-    """Folder of a package, found without executing any of its code.
-
-    `find_spec` of a dotted name would import the parents, so only the top level
-    is looked up and the rest is followed on disk.
-    """
-    top, *rest = dotted.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    for location in (spec.submodule_search_locations or ()) if spec else ():
-        folder = Path(location).joinpath(*rest)
-        if folder.is_dir():
-            return folder
-    return None
-
-
-def _create(entry: Entry) -> Plugin[Any]:
-    module_name, _, class_name = entry.manifest.entry.partition(":")
-    try:
-        if entry.package.startswith(LOCAL_PACKAGE):
-            _import_folder(entry.package, entry.folder)
-        module = importlib.import_module(f"{entry.package}.{module_name}")
-        made = getattr(module, class_name)(entry.manifest, entry.folder)
-    except Exception as error:
-        log.exception("plugin %s cannot be imported", entry.manifest.name)
-        raise PluginUnavailable(
-            entry.manifest.name,
-            f"Its code cannot be imported ({type(error).__name__})",
-            why=str(error).split("\n")[0][:160],
-            fix="Run `fovea plugins check` on it",
-        ) from error
-    if not isinstance(made, Plugin):
-        raise PluginUnavailable(
-            entry.manifest.name,
-            f"`{class_name}` is not a Plugin",
-            fix="Derive it from `fovea.contract.Plugin`",
-        )
-    return made
-
-
-def _import_folder(package: str, folder: Path) -> None:
-    """Make a bare folder importable under a package name of our own."""
-    import types
-
-    for name, location in ((LOCAL_PACKAGE, folder.parent), (package, folder)):
-        if name not in sys.modules:
-            module = types.ModuleType(name)
-            module.__path__ = [str(location)]
-            sys.modules[name] = module

@@ -138,7 +138,8 @@ def _paint(
     ground = 1.0 - 0.25 * (np.hypot(columns - x, rows - y) / radius) ** 2
     away = np.hypot(columns - fovea[0], rows - fovea[1]) / (0.13 * radius)
     shade = ground * (1.0 - 0.4 * np.exp(-(away**2)))
-    return shade[..., None] * np.array([190.0, 95.0, 45.0])
+    painted: NDArray[np.float64] = shade[..., None] * np.array([190.0, 95.0, 45.0])
+    return painted
 
 
 def _vessels(shape: tuple[int, int], disc: tuple[float, float], side: int, radius: float) -> Mask:

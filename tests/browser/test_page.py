@@ -102,7 +102,9 @@ def open_page(server: Server, chromium: Any) -> Iterator[Open]:
 
 def ask(page: Any, question: str, *files: Path) -> None:
     if files:
-        page.set_input_files("#fovea-box input[type=file]", [str(file) for file in files])
+        with page.expect_file_chooser() as chooser:
+            page.get_by_label("Upload a file").click()
+        chooser.value.set_files([str(file) for file in files])
         page.wait_for_function(
             "n => document.querySelectorAll('#fovea-box .thumbnail-item').length === n",
             arg=len(files),
@@ -363,6 +365,7 @@ def test_the_chat_works_by_keyboard_alone(open_page: Open) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector(".fv-photo")
     wait_idle(page)
+    assert page.get_by_label("Question", exact=True).is_enabled()
     outline = page.evaluate(
         "() => { const b = document.querySelector('#fovea-draft'); b.focus({focusVisible: true});"
         " return getComputedStyle(b).outlineStyle; }"

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from fovea.assistant import Assistant
+from fovea.discovery import BUILT_IN
 from fovea.errors import PluginError
 from fovea.events import Event, Refused
 from fovea.evidence import Evidence
-from fovea.registry import BUILT_IN, Registry
+from fovea.registry import Registry
 from fovea.session import Session
 from fovea.settings import Settings
 from fovea.testing import check_plugin

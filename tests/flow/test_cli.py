@@ -123,7 +123,7 @@ def test_one_bad_image_does_not_stop_the_others(retina_path: Path, tmp_path: Pat
             "assess_quality",
             "--json",
             code=3,
-        )  # fmt: skip
+        )
     )
     assert [row["status"] for row in rows] == ["UnreadableImage", "ok"]
 

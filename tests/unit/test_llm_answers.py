@@ -53,7 +53,9 @@ def cdr(value: float, eye: Any = "OD") -> Result:
         measurements=(
             Measurement(
                 name="vertical_cdr", value=value, unit="1", method="cup over disc height", eye=eye,
-                interval=Interval(level=0.95, low=value - 0.06, high=value + 0.07, how="repeated outlines"),
+                interval=Interval(
+                    level=0.95, low=value - 0.06, high=value + 0.07, how="repeated outlines"
+                ),
             ),
         ),
         caveats=(Caveat(code="no_depth", text="A single photograph has no depth."),),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fovea.cli.output import EXIT_INTEGRITY, Json, settings_from, show_json
+from fovea.cli.output import EXIT_INTEGRITY, Json, note, settings_from, show_json
 
 app = typer.Typer(no_args_is_help=True, help="The knowledge base that reports are grounded in.")
 
@@ -19,14 +19,23 @@ def check(as_json: Json = False) -> None:
 
     settings = settings_from()
     knowledge, registry = load(settings.knowledge_dir), Registry.discover(settings)
-    outputs = {o.name for name in registry.names() for o in registry.manifest(name).outputs}
-    problems = knowledge.check(outputs)
+    outputs = {
+        output.name
+        for name in registry.names()
+        for output in registry.manifest(name).outputs
+        if output.kind in {"measurement", "finding"}
+    }
+    problems, waiting = knowledge.check(outputs), knowledge.without_plugin(outputs)
     if as_json:
-        show_json({"entries": len(knowledge.entries), "problems": problems})
+        show_json(
+            {"entries": len(knowledge.entries), "problems": problems, "no_plugin_for": waiting}
+        )
     else:
         typer.echo(f"{len(knowledge.entries)} entries, {len(problems)} problems")
         for problem in problems:
             typer.echo(f"- {problem}")
+        if waiting:
+            note(f"Explained, but no installed plugin gives it: {', '.join(waiting)}")
     if problems:
         raise typer.Exit(EXIT_INTEGRITY)
 

@@ -280,7 +280,7 @@ class _Reader:
         plain = [word for word in words if word not in BREAKS]
         for kind in ("about", "thank", "greet"):
             if self.lexicon.has(kind, plain):
-                return kind  # type: ignore[return-value]
+                return kind
         return "outside"
 
 

@@ -16,7 +16,12 @@
   const layers = (link, only) => document.dispatchEvent(new CustomEvent("fovea:layers",
     { detail: { evidence: link.getAttribute("href").split("-").slice(1), only } }));
 
+  // Gradio gives the field no name of its own for screen readers.
+  document.querySelector("#fovea-box textarea")?.setAttribute("aria-label", "Question");
+
   document.addEventListener("click", (event) => {
+    // Gradio keeps the last choice of files; choosing the same file again would do nothing.
+    if (event.target.matches?.('#fovea-box input[type="file"]')) { event.target.value = ""; return; }
     const link = event.target.closest?.('a[href*="#cite-"], a[href*="#layers-"]');
     if (!link) return;
     event.preventDefault();
