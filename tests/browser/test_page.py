@@ -137,7 +137,8 @@ def test_upload_ask_and_follow_the_evidence(
     assert re.search(r"cup-to-disc ratio.* 0\.\d\d", answer)
     page.wait_for_selector(".fv-photo")
     names = page.locator(".fv-legend .fv-name").all_inner_texts()
-    assert {"Optic disc", "Optic cup"} <= set(names)
+    assert re.search(r"vessel density.* 0\.\d\d", answer)
+    assert {"Optic disc", "Optic cup", "Vessels"} <= set(names)
 
     disc = page.locator(".fv-layer[data-layer$=':optic_disc']")
     assert disc.is_visible()

@@ -281,6 +281,13 @@ class TestEvidencePanel:
         html = evidence_panel([evidence(1, Result(summary="x", findings=(finding,)))], {}, {}, {})
         assert "score, not calibrated 0.97" in html
 
+    def test_a_range_is_not_called_an_interval(self) -> None:
+        span = Interval(low=1, high=2, how="threshold moved")
+        value = Measurement(name="avr", value=1.5, unit="1", method="ratio", interval=span)
+        html = evidence_panel([evidence(1, Result(summary="x", measurements=(value,)))], {}, {}, {})
+        assert "Range: threshold moved" in html
+        assert "%" not in html
+
     def test_newest_first_and_empty_says_so(self) -> None:
         html = evidence_panel([evidence(1), evidence(2)], {}, {}, {})
         assert html.index("cite-E2") < html.index("cite-E1")

@@ -18,7 +18,7 @@ LABEL = "Research use only. AI-generated draft. Not a medical device. Not for di
 EXAMPLES = (
     "What is the cup-to-disc ratio, and how dense are the vessels?",
     "Is this photograph good enough to assess?",
-    "Are the arteries narrow compared with the veins?",
+    "How tortuous are the vessels?",
 )
 WELCOME = (
     "**Ask about a retinal photograph.**\n\nAdd one below (JPEG, PNG, TIFF, BMP, WebP or DICOM), "

@@ -1,9 +1,4 @@
-"""Polar sampling, closed optimal paths and ellipses.
-
-A closed boundary around a point becomes a path through a (angle, radius) cost
-image, found exactly by dynamic programming (Timp & Karssemeijer 2004, Med Phys
-31:958-971, who used it on masses in mammograms).
-"""
+"""Closed smooth outlines around a point."""
 
 from __future__ import annotations
 
@@ -17,44 +12,50 @@ from numpy.typing import NDArray
 from fovea.image import Mask
 
 ANGLES = 120
+RAY_STEP_PX = 0.25
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Ellipse:
-    """Centre (x, y), full axes in pixels, and direction of the first axis in degrees."""
+class Outline:
+    """A closed polygon (N, 2) of points (x, y) in pixels."""
 
-    x: float
-    y: float
-    axis_a: float
-    axis_b: float
-    angle_deg: float
+    points_xy: NDArray[np.float64]
 
     @property
-    def radius(self) -> float:
-        """Radius of the circle of equal area in pixels."""
-        return float(np.sqrt(self.axis_a * self.axis_b)) / 2
-
-    def radii(self, angles_rad: NDArray[Any]) -> Array:
-        """Distance from the centre to the edge (N,) in the given directions."""
-        turned = angles_rad - np.radians(self.angle_deg)
-        a, b = self.axis_a / 2, self.axis_b / 2
-        distance = a * b / np.hypot(b * np.cos(turned), a * np.sin(turned))
-        return np.asarray(distance, dtype=np.float32)
-
     def extent(self) -> tuple[float, float]:
         """Full width and full height in pixels."""
-        turn = np.radians(self.angle_deg)
-        a, b = self.axis_a / 2, self.axis_b / 2
-        width = 2 * np.hypot(a * np.cos(turn), b * np.sin(turn))
-        height = 2 * np.hypot(a * np.sin(turn), b * np.cos(turn))
+        width, height = np.ptp(self.points_xy, axis=0)
         return float(width), float(height)
 
+    @property
+    def area(self) -> float:
+        """Enclosed area in square pixels."""
+        return float(cv2.contourArea(self.points_xy.astype(np.float32)))
+
+    @property
+    def diameter(self) -> float:
+        """Diameter of the circle of equal area in pixels."""
+        return 2.0 * float(np.sqrt(self.area / np.pi))
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """Mean of the points (x, y): they are evenly spaced in angle."""
+        return np.asarray(self.points_xy.mean(axis=0), np.float64)
+
     def mask(self, shape: tuple[int, int]) -> Mask:
-        """The filled ellipse as (H, W) bool."""
-        y, x = np.mgrid[: shape[0], : shape[1]]
-        angle = np.arctan2(y - self.y, x - self.x)
-        return np.asarray(np.hypot(x - self.x, y - self.y) <= self.radii(angle))
+        """The filled outline as (H, W) bool."""
+        filled = np.zeros(shape, np.uint8)
+        points = np.rint(self.points_xy * 16).astype(np.int32)
+        cv2.fillPoly(filled, [points], 1, shift=4)
+        return filled > 0
+
+    def share_inside(self, field: Mask) -> float:
+        """Share of the points that lie inside a mask (H, W)."""
+        height, width = field.shape
+        x, y = np.rint(self.points_xy).astype(int).T
+        within = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        return float(field[y[within], x[within]].sum() / len(x))
 
 
 def directions() -> Array:
@@ -62,47 +63,47 @@ def directions() -> Array:
     return np.linspace(0, 2 * np.pi, ANGLES, endpoint=False, dtype=np.float32)
 
 
-def sample_polar(values: Array, centre: tuple[float, float], radii_px: Array) -> Array:
-    """The map (H, W) along rays from the centre: (ANGLES, len(radii_px))."""
-    angle = directions()[:, None]
-    x = (centre[0] + np.cos(angle) * radii_px).astype(np.float32)
-    y = (centre[1] + np.sin(angle) * radii_px).astype(np.float32)
-    sampled = cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(sampled, dtype=np.float32)
+def largest_part(mask: Mask) -> Mask:
+    """The largest connected part of a mask (H, W); empty where the mask is."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count < 2:
+        return np.zeros_like(mask)
+    return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])))
 
 
-def closed_path(cost: Array, *, bend: float) -> NDArray[np.intp]:
-    """The radius index (N,) per angle of the cheapest closed path through (N, R).
+def smooth_outline(
+    probability: NDArray[Any], *, threshold: float, harmonics: int
+) -> Outline | None:
+    """The outline of the largest part above a threshold, or None when there is none.
 
-    A step of one radius per angle costs `bend`; larger steps are not allowed.
+    The distance from its centroid to its edge is taken in `ANGLES` directions and
+    low-pass filtered: vessels that cross the edge leave no notch.
+
+    Args:
+        probability: (H, W) 0..1.
+        threshold: What counts as inside.
+        harmonics: Highest angular frequency kept; 2 gives nearly an ellipse.
     """
-    # Two turns settle the start; the second half of them is then free of it.
-    doubled = np.concatenate([cost, cost])
-    steps, size = doubled.shape
-    total = doubled[0].copy()
-    came = np.zeros((steps, size), np.intp)
-    index = np.arange(size)
-    for step in range(1, steps):
-        lower = np.concatenate([[np.inf], total[:-1]]) + bend
-        upper = np.concatenate([total[1:], [np.inf]]) + bend
-        options = np.stack([total, lower, upper])
-        choice = options.argmin(axis=0)
-        came[step] = index + np.array([0, -1, 1])[choice]
-        total = options[choice, index] + doubled[step]
-    path = np.zeros(steps, np.intp)
-    path[-1] = int(np.argmin(total))
-    for step in range(steps - 1, 0, -1):
-        path[step - 1] = came[step, path[step]]
-    quarter = len(cost) // 2
-    middle = path[quarter : quarter + len(cost)]
-    return np.roll(middle, quarter)
-
-
-def fit_ellipse(centre: tuple[float, float], radii_px: NDArray[Any]) -> Ellipse:
-    """The ellipse through the boundary given by a radius (ANGLES,) per direction."""
+    part = largest_part(np.asarray(probability) >= threshold)
+    if not part.any():
+        return None
+    rows, columns = np.nonzero(part)
+    x, y = float(columns.mean()), float(rows.mean())
     angle = directions()
-    points = np.stack(
-        [centre[0] + np.cos(angle) * radii_px, centre[1] + np.sin(angle) * radii_px], axis=1
-    ).astype(np.float32)
-    (x, y), (axis_a, axis_b), turn = cv2.fitEllipseDirect(points[:, None, :])
-    return Ellipse(float(x), float(y), float(axis_a), float(axis_b), float(turn))
+    reach = np.hypot(columns - x, rows - y).max() + 2.0
+    radii = np.arange(0.0, reach, RAY_STEP_PX, dtype=np.float32)
+    polar = cv2.remap(
+        np.where(cv2.dilate(part.astype(np.uint8), np.ones((3, 3))) > 0, probability, 0).astype(
+            np.float32
+        ),
+        x + np.cos(angle)[:, None] * radii,
+        y + np.sin(angle)[:, None] * radii,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+    )
+    # Counting what is inside, rather than taking the first edge, passes over holes.
+    distance = (polar >= threshold).sum(axis=1) * RAY_STEP_PX
+    spectrum = np.fft.rfft(distance)
+    spectrum[harmonics + 1 :] = 0
+    smooth = np.fft.irfft(spectrum, n=ANGLES)
+    return Outline(np.stack([x + np.cos(angle) * smooth, y + np.sin(angle) * smooth], axis=1))
