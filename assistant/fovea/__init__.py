@@ -5,9 +5,13 @@ Importing this package loads nothing heavy; each name is imported at first use.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 __version__ = "0.1.0"
+
+# A library stays silent unless its user asks; the command line logs to a file.
+logging.getLogger("fovea").addHandler(logging.NullHandler())
 
 _LAZY = {
     "Assistant": "fovea.assistant",

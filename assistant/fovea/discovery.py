@@ -55,6 +55,7 @@ class Entry:
     package: str
     origin: str
     plugin: Plugin[Any] | None = None
+    broken: PluginUnavailable | None = None
     weights_sha256: dict[str, str] = field(default_factory=dict)
     loaded: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)

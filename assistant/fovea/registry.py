@@ -147,8 +147,14 @@ class Registry:
         """
         entry = self.entry(name)
         with entry.lock:
+            if entry.broken is not None:
+                raise entry.broken
             if entry.plugin is None:
-                entry.plugin = create_plugin(entry)
+                try:
+                    entry.plugin = create_plugin(entry)
+                except PluginUnavailable as error:
+                    entry.broken = error
+                    raise
             return entry.plugin
 
     def schema(self, name: str) -> dict[str, Any]:

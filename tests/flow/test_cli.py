@@ -230,3 +230,19 @@ def test_a_cat_is_refused_and_says_why(tmp_path: Path) -> None:
     assert not any(
         m for e in answer["evidence"].values() for m in e["measurements"] if "cdr" in m["name"]
     )
+
+
+def test_details_of_a_crash_go_to_the_log_and_not_to_the_screen(
+    retina_path: Path, tmp_path: Path
+) -> None:
+    make_plugin(tmp_path / "plugins", "crashing_tool", "raise RuntimeError('inner detail')")
+    done = RUNNER.invoke(
+        app,
+        ["ask", str(retina_path), "-q", "Run crashing_tool on this photograph.",
+         "--plugins-dir", str(tmp_path / "plugins")],
+    )  # fmt: skip
+    assert "internal error" in done.output
+    assert "inner detail" not in done.output + done.stderr
+    log = tmp_path / "home" / "fovea" / "log" / "fovea.log"
+    assert "inner detail" in log.read_text()
+    assert log.stat().st_mode & 0o077 == 0

@@ -12,7 +12,15 @@ import torch
 from PIL import Image
 
 from fovea.errors import ConfigError, UnreadableImage
-from fovea_plugins.training import augment, data, infer_vessels, measure_vessels, metrics, vessels
+from fovea_plugins.training import (
+    augment,
+    data,
+    infer_vessels,
+    measure_vessels,
+    metrics,
+    sides,
+    vessels,
+)
 from fovea_plugins.training.nets import NetConfig, WNet
 from fovea_plugins.training.tasks import evaluate, train
 from fovea_plugins.training.trainer import Schedule, Trainer
@@ -183,9 +191,9 @@ def test_figures_of_a_perfect_and_of_an_empty_answer():
     assert empty["dice"] == empty["sensitivity"] == empty["cl_dice"] == 0.0
     assert empty["auc"] == 0.5
     assert empty["components"] == 0
-    sides = measure_vessels.side_figures(kinds == 1, kinds, truth, inside, "")
-    assert sides["av_accuracy"] == sides["artery_recall"] == sides["vein_recall"] == 1.0
-    assert sides["flips_per_1000px"] == 0.0
+    told = measure_vessels.side_figures(kinds == 1, kinds, truth, inside, "")
+    assert told["av_accuracy"] == told["artery_recall"] == told["vein_recall"] == 1.0
+    assert told["flips_per_1000px"] == 0.0
     assert measure_vessels.side_figures(kinds == 2, kinds, truth, inside, "")["av_accuracy"] == 0.0
     assert metrics.dice(none, none) is None
     assert metrics.summary([None, None]) is None
@@ -200,10 +208,25 @@ def test_a_segment_takes_the_opinion_of_its_majority():
     found[2][vessel] = 0.1
     found[1, :, 40:60], found[2, :, 40:60] = 0.1, 0.8  # a stretch that flips
     found[1:] *= vessel
-    raw = infer_vessels.artery_share(found) > 0.5
-    settled = infer_vessels.settle_sides(found, vessel) > 0.5
+    raw = sides.artery_share(found) > 0.5
+    settled = sides.settle_sides(found, vessel) > 0.5
     assert not raw[vessel].all()
     assert settled[vessel].all()
+
+
+def test_a_vessel_is_followed_across_a_crossing():
+    vessel = np.zeros((101, 101), np.uint8)
+    cv2.line(vessel, (5, 50), (95, 50), 1, 4)
+    cv2.line(vessel, (50, 5), (50, 95), 1, 4)
+    found = np.zeros((3, 101, 101), np.float32)
+    found[0] = 0.9 * vessel
+    found[1:] = 0.45 * vessel
+    found[1, :, :40], found[2, :, :40] = 0.8 * vessel[:, :40], 0.1 * vessel[:, :40]  # left: artery
+    found[1, :40], found[2, :40] = 0.1 * vessel[:40], 0.8 * vessel[:40]  # top: vein
+    settled = sides.settle_sides(found, vessel > 0)
+    assert settled[50, 80] > 0.5 > settled[80, 50]
+    alone = sides.settle_sides(found, vessel > 0, pull_px=0.0)
+    assert alone[50, 80] == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_network_takes_any_size_and_says_nothing_outside_the_field():

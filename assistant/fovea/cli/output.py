@@ -30,8 +30,12 @@ EXIT_INTEGRITY = 4
 
 
 def settings_from(**flags: Any) -> Settings:
-    """Settings with command-line flags on top."""
-    return Settings.from_environment(**flags)
+    """Settings with command-line flags on top; from here on, the log goes to a file."""
+    from fovea.logs import log_to_file
+
+    settings = Settings.from_environment(**flags)
+    log_to_file(settings)
+    return settings
 
 
 def eyes_from(given: Sequence[str] | None) -> list[Any]:

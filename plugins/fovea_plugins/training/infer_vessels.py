@@ -1,4 +1,4 @@
-"""Runs the vessel network on a view, and tells arteries from veins segment by segment."""
+"""Runs the vessel network on a view of a photograph."""
 
 from __future__ import annotations
 
@@ -112,47 +112,3 @@ class VesselNetwork:
         """Probabilities (3, h, w) in a view of the photograph, and the frame of that view."""
         view = photograph.view(FIELD_DIAMETER_PX)
         return self.probabilities(view.pixels, view.field_of_view), view.frame
-
-
-def artery_share(probabilities: Floats) -> Floats:
-    """How far a pixel is artery rather than vein, (H, W) 0..1, from (3, H, W)."""
-    _, artery, vein = probabilities
-    return np.asarray((artery + 1e-4) / (artery + vein + 2e-4), np.float32)
-
-
-def settle_sides(probabilities: Floats, vessels: Mask, *, strength: float = 1.0) -> Floats:
-    """The artery share with one opinion for each vessel segment.
-
-    Each segment between two junctions gets the mean share of its centreline;
-    every vessel pixel takes over the share of the nearest centreline.
-
-    Args:
-        probabilities: (3, H, W).
-        vessels: (H, W) bool, the vessel mask in the same frame.
-        strength: 1: the segment decides; 0: the pixel decides.
-    """
-    from fovea_plugins.biomarkers.graph import vessel_graph
-
-    share = artery_share(probabilities)
-    if not vessels.any():
-        return share
-    height, width = vessels.shape
-    opinion = np.full((height, width), np.nan, np.float32)
-    for segment in vessel_graph(vessels).segments:
-        x = np.clip(np.rint(segment.path[:, 0]).astype(int), 0, width - 1)
-        y = np.clip(np.rint(segment.path[:, 1]).astype(int), 0, height - 1)
-        # Junctions belong to several segments: their ends say least.
-        inner = slice(1, -1) if len(x) > 4 else slice(None)
-        certain = probabilities[0][y[inner], x[inner]] + 1e-3
-        opinion[y, x] = np.average(share[y[inner], x[inner]], weights=certain)
-    known = ~np.isnan(opinion)
-    if not known.any():
-        return share
-    _, nearest = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    by_label = np.zeros(int(nearest.max()) + 1, np.float32)
-    by_label[nearest[known]] = opinion[known]
-    settled = share.copy()
-    settled[vessels] = (1 - strength) * share[vessels] + strength * by_label[nearest[vessels]]
-    return settled

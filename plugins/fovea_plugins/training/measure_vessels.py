@@ -15,11 +15,8 @@ from fovea.errors import ConfigError
 from fovea.image import Mask
 from fovea_plugins.training import metrics
 from fovea_plugins.training.data import Bytes, Entry, Floats, find_entries
-from fovea_plugins.training.infer_vessels import (
-    VesselNetwork,
-    artery_share,
-    settle_sides,
-)
+from fovea_plugins.training.infer_vessels import VesselNetwork
+from fovea_plugins.training.sides import artery_share, settle_sides
 
 log = logging.getLogger(__name__)
 

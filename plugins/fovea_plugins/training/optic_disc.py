@@ -18,19 +18,13 @@ from fovea_plugins.segmenter.optic_disc.network import SECOND_WIDTH, DiscNetwork
 from fovea_plugins.training import augment, data, metrics
 from fovea_plugins.training.augment import Patch
 from fovea_plugins.training.data import Bytes, Entry, Floats, Sample
-from fovea_plugins.training.measure_optic_disc import evaluate
+from fovea_plugins.training.measure_optic_disc import DISC_KIND, SOFT_KINDS, evaluate
 from fovea_plugins.training.nets import NetConfig, WNet
 from fovea_plugins.training.trainer import Schedule
 
 __all__ = ["SCHEDULE", "OpticDiscTask", "disc_labels", "evaluate", "find", "finish", "make"]
 
 NAME = "optic_disc"
-SOFT_KINDS = ("softmap_disc", "softmap_cup")
-"""Shares of experts who called a pixel disc, and cup."""
-
-DISC_KIND = "masks/OD"
-"""Disc masks of sets that outline no cup."""
-
 CONFIG = NetConfig(
     inputs=CHANNELS, outputs=2, first=(16, 32, 48, 64), second=(16, 32, 48), detail=8
 )
@@ -43,8 +37,8 @@ WITH_CUP, WITHOUT_CUP = 5, 1
 ELSEWHERE = 0.12
 """Share of samples cut anywhere in the field: they teach where there is no disc."""
 
-WIDTHS = (1.8, 4.0)
-"""Width of a training square in disc diameters."""
+WIDE, NARROW = (1.8, 4.0), (1.9, 2.6)
+"""Widths of training squares in disc diameters: as in the first look, as in the second."""
 
 CUP_POWERS = (0.4, 1.3)
 """Radial powers by which cups are made smaller or larger within their disc."""
@@ -118,8 +112,9 @@ def cut_square(rng: np.random.Generator, sample: Sample, place: Place) -> Patch:
     disc are raised to a power, which leaves the disc edge where it is. Real cups of
     all sizes are rare in the data, and the network must not learn a usual size.
     """
-    width = float(np.exp(rng.uniform(*np.log(WIDTHS)))) * place.diameter
-    reach = max(0.0, 0.3 * (width - 1.1 * place.diameter))
+    first = rng.random() < 0.4
+    width = float(np.exp(rng.uniform(*np.log(WIDE if first else NARROW)))) * place.diameter
+    reach = 0.3 * (width - 1.1 * place.diameter) if first else 0.12 * place.diameter
     centre = np.array([place.x, place.y]) + rng.uniform(-reach, reach, 2)
     if rng.random() < ELSEWHERE:
         rows, columns = np.nonzero(sample.inside[::8, ::8])
@@ -276,7 +271,7 @@ def _loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     both = torch.minimum(found, wanted).sum((2, 3))
     either = (found + wanted).sum((2, 3))
     overlap = 1.0 - (2.0 * both + 20.0) / (either + 20.0)
-    return 4.0 * entropy.sum() + overlap.mean(0).sum()
+    return 4.0 * entropy.sum() + 0.5 * overlap.mean(0).sum()
 
 
 def make(root: Path) -> OpticDiscTask:

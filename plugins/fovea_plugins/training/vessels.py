@@ -35,6 +35,7 @@ BATCH = 2
 ZOOM = 1.5
 HELD_OUT_EVERY = 8
 SCHEDULE = Schedule(learning_rate=8e-3, validate_minutes=6.0)
+CHANNEL_WEIGHTS = (1.0, 0.3, 0.3)
 EARLY_WEIGHT = 0.4
 """Weight of the loss of the first U-Net beside that of the second."""
 
@@ -138,8 +139,9 @@ class VesselTask:
 
 def _loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Cross-entropy, Dice, and artery against vein on the vessels themselves."""
+    area = weight.sum(dim=(0, 2, 3)).clamp(min=1.0)
     per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    entropy = (per_pixel * weight).sum() / weight.sum().clamp(min=1.0)
+    entropy = (per_pixel * weight).sum(dim=(0, 2, 3)) / area
     found = torch.sigmoid(logits) * weight
     wanted = target * weight
     both = (found * wanted).sum(dim=(0, 2, 3))
@@ -151,7 +153,7 @@ def _loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     )
     on_vessel = weight[:, 1] * (target[:, 1] - target[:, 2]).abs()
     sides = (side * on_vessel).sum() / on_vessel.sum().clamp(min=1.0)
-    return entropy + 0.5 * overlap.mean() + sides
+    return ((2.0 * entropy + overlap) * entropy.new_tensor(CHANNEL_WEIGHTS)).sum() + sides
 
 
 def make(root: Path) -> VesselTask:

@@ -13,10 +13,10 @@ from fovea.image import Mask, Photograph
 
 Floats = NDArray[np.float32]
 
-INPUT_PX = 176
+INPUT_PX = 144
 """Side of the square in pixels."""
 
-LOCAL_PX = 12.0
+LOCAL_PX = 10.0
 """Gaussian of the local brightness of the green channel, in pixels of the square."""
 
 CHANNELS = 4
