@@ -190,9 +190,11 @@ class Assistant:
         from fovea.report.draft import draft_report
         from fovea.report.render import FORMATS
 
-        if out.suffix not in FORMATS:
+        # FHIR is a format of its own, not a JSON file of any name.
+        ending = ".fhir.json" if out.name.endswith(".fhir.json") else out.suffix
+        if ending not in FORMATS:
             raise FoveaError(
-                f"There is no report format `{out.suffix or out.name}`",
+                f"There is no report format `{ending or out.name}`",
                 fix=f"Use a file name that ends in {', '.join(FORMATS)}",
             )
         session = self.store.create()

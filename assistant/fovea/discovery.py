@@ -124,7 +124,7 @@ def create_plugin(entry: Entry) -> Plugin[Any]:
             _import_folder(entry.package, entry.folder)
         module = importlib.import_module(f"{entry.package}.{module_name}")
         made = getattr(module, class_name)(entry.manifest, entry.folder)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         log.exception("plugin %s cannot be imported", entry.manifest.name)
         raise PluginUnavailable(
             entry.manifest.name,

@@ -211,7 +211,7 @@ def open_photograph(
     settings = settings or Settings()
     if not path.is_file():
         raise errors.UnreadableImage(
-            f"There is no file `{path.name}`",
+            f"There is no file `{path.name or '.'}`",
             why="The path does not exist or is a folder",
             fix="Check the spelling",
         )

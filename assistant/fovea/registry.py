@@ -22,7 +22,14 @@ from pydantic import BaseModel, ValidationError
 from fovea.check_result import check_result
 from fovea.contract import Context, Health, Plugin, Result
 from fovea.discovery import Entry, Problem, candidates, create_plugin
-from fovea.errors import BadArguments, Cancelled, PluginError, PluginFailed, PluginUnavailable
+from fovea.errors import (
+    BadArguments,
+    Cancelled,
+    ContractViolation,
+    PluginError,
+    PluginFailed,
+    PluginUnavailable,
+)
 from fovea.manifest import Manifest, field_messages
 from fovea.runner import OutOfTime, run_in_thread
 from fovea.settings import Settings
@@ -204,7 +211,7 @@ class Registry:
         def work(report: Any, is_cancelled: Any) -> Result:
             self._load(entry, plugin)
             run_context = replace(context, report_progress=report, is_cancelled=is_cancelled)
-            result = plugin.run(run_context, args)
+            result = _run(name, plugin, run_context, args)
             check_result(entry.manifest, result, run_context)
             return result
 
@@ -221,7 +228,7 @@ class Registry:
                 f"It did not finish within {limit:g} seconds and was stopped",
                 fix="Ask again, or raise `FOVEA_PLUGIN_TIMEOUT_S`",
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a plugin that exits takes only itself along
             log_id = uuid.uuid4().hex[:8]
             log.exception("plugin %s failed, log id %s", name, log_id)
             raise PluginFailed(
@@ -275,6 +282,19 @@ def verify_weights(entry: Entry) -> dict[str, str]:
             )
         digests[weights.file] = found
     return digests
+
+
+def _run(name: str, plugin: Plugin[Any], context: Context, args: BaseModel) -> Result:
+    """The plugin's result; a part that the contract's own types refuse is its author's bug."""
+    try:
+        return plugin.run(context, args)
+    except ValidationError as error:
+        raise ContractViolation(
+            name,
+            f"It made a `{error.title}` that the contract does not allow",
+            why=field_messages(error),
+            fix="Where there is no value, return a NotMeasured with the reason",
+        ) from error
 
 
 def _best_device() -> str:

@@ -86,8 +86,10 @@ class Session:
         try:
             yield
         finally:
-            self.save()
-            self._turn.release()
+            try:
+                self.save()
+            finally:  # a full disk must not lock the session for good
+                self._turn.release()
 
     def add_image(self, path: Path, *, eye: Eye | None = None) -> ImageRecord:
         """Take a photograph into the session; the same file twice is one photograph.
@@ -140,9 +142,14 @@ class Session:
             path = next(self.folder.glob(f"{handle}.*"), self.folder / handle)
             record = self.images[handle]
             eye = record.eye if record.eye_source == "person" else None
-            self._photographs[handle] = open_photograph(
-                path, handle, eye=eye, settings=self.settings
-            )
+            photograph = open_photograph(path, handle, eye=eye, settings=self.settings)
+            if photograph.sha256 != record.sha256:
+                raise SessionError(
+                    f"The file of `{handle}` is not the one that was added",
+                    why="It was changed on disk",
+                    fix="Start a new session and add the photograph again",
+                )
+            self._photographs[handle] = photograph
         return self._photographs[handle]
 
     def next_evidence_id(self) -> str:
@@ -195,7 +202,10 @@ class Session:
             session.messages = [Message.model_validate(m) for m in state["messages"]]
             for content in state["evidence"]:
                 for artifact in content["result"]["artifacts"]:
-                    artifact["path"] = str(folder / artifact["path"])
+                    path = folder / artifact["path"]
+                    if not path.resolve().is_relative_to(folder.resolve()):
+                        raise ValueError("an artifact lies outside the session")
+                    artifact["path"] = str(path)
                 evidence = Evidence.model_validate(content)
                 session.evidence[evidence.id] = evidence
             session.reports = [StoredReport.model_validate(r) for r in state["reports"]]

@@ -136,8 +136,9 @@ def test_report_by_extension(retina_path: Path, tmp_path: Path) -> None:
     fovea("report", retina_path, "--out", tmp_path / "r.json")
     report = json.loads((tmp_path / "r.json").read_text())
     assert len(report["sections"]) == 17
-    with pytest.raises(errors.FoveaError, match=r"\.docx"):
-        fovea("report", retina_path, "--out", tmp_path / "r.docx")
+    for ending in (".docx", ".fhir.json"):
+        with pytest.raises(errors.FoveaError, match=rf"`\{ending}`"):
+            fovea("report", retina_path, "--out", tmp_path / f"r{ending}")
 
 
 def test_archive_from_folder_to_neighbour(retina_path: Path, tmp_path: Path) -> None:
@@ -181,16 +182,25 @@ def test_doctor_finds_this_installation_sound() -> None:
     assert all(row["ok"] for row in rows), [row for row in rows if not row["ok"]]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["ask", "{tmp}/none.png", "-q", "cdr?"], ["report", "{retina}", "--out", "{tmp}/none/r.md"]],
+)
 def test_errors_are_one_message_and_exit_code_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    arguments: list[str],
+    retina_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["fovea", "ask", str(tmp_path / "none.png"), "-q", "cdr?"])
+    filled = [part.format(tmp=tmp_path, retina=retina_path) for part in arguments]
+    monkeypatch.setattr("sys.argv", ["fovea", *filled])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 1
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.startswith("Error: ")
+    assert "Error: " in told.err
     assert "Traceback" not in told.err
     assert str(tmp_path) not in told.err
 

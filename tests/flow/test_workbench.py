@@ -141,6 +141,41 @@ def test_a_damaged_session_is_refused_and_left_in_place(session: Session) -> Non
     assert (session.folder / "session.json").exists()
 
 
+def test_a_photograph_that_was_changed_on_disk_is_refused(session: Session) -> None:
+    session.save()
+    stored = next(session.folder.glob("img1.*"))
+    pixels = np.array(Image.open(stored))
+    Image.fromarray(pixels[:, ::-1]).save(stored)
+    again = Session.reopen(session.folder, session.settings)
+    with pytest.raises(errors.SessionError, match="changed on disk"):
+        again.photograph("img1")
+
+
+def test_a_session_file_cannot_point_outside_its_folder(session: Session, plugins: Path) -> None:
+    make_plugin(plugins, "masking", "return result(artifacts=(context.save_mask("
+                "'masking_mask', context.image.field_of_view),))")  # fmt: skip
+    run(bench(session, plugins).run("masking", {}, ("img1",)))
+    session.save()
+    saved = session.folder / "session.json"
+    state = json.loads(saved.read_text())
+    state["evidence"][-1]["result"]["artifacts"][0]["path"] = "../../elsewhere.png"
+    saved.write_text(json.dumps(state))
+    with pytest.raises(errors.SessionError, match="damaged"):
+        Session.reopen(session.folder, session.settings)
+
+
+def test_a_full_disk_does_not_lock_the_session(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(session, "save", full)
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space"), session.turn():
+            pass
+
+
 def test_uploads_keep_none_of_their_names(session: Session, retina_path: Path) -> None:
     session.save()
     stored = json.dumps(json.loads((session.folder / "session.json").read_text()))

@@ -157,6 +157,25 @@ def test_a_refusal_of_the_plugin_passes_through(plugins: Path, context: Context)
         call(discover(plugins), "picky", context)
 
 
+def test_a_nan_that_the_contract_types_refuse_is_the_authors_bug(
+    plugins: Path, context: Context
+) -> None:
+    body = "Measurement(name='n_value', value=float('nan'), unit='1', method='test')"
+    make_plugin(plugins, "not_a_number", body)
+    with pytest.raises(errors.ContractViolation, match=r"Measurement.*value.*finite.*NotMeasured"):
+        call(discover(plugins, "not_a_number"), "not_a_number", context)
+
+
+def test_a_plugin_that_exits_takes_only_itself_along(plugins: Path, context: Context) -> None:
+    make_plugin(plugins, "quits_late", "raise SystemExit(3)")
+    folder = make_plugin(plugins, "quits_early")
+    (folder / "plugin.py").write_text("raise SystemExit(3)")
+    registry = discover(plugins, "quits_late", "quits_early")
+    assert registry.healthy_names() == ("quits_late",)
+    with pytest.raises(errors.PluginFailed):
+        call(registry, "quits_late", context)
+
+
 def test_a_hanging_plugin_is_stopped_and_the_next_call_works(
     plugins: Path, context: Context
 ) -> None:

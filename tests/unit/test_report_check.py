@@ -270,6 +270,42 @@ def test_planted_error_is_struck(kind, text):
     assert struck(text), kind
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The eye is normal. Image quality is good [E1].",
+        "The eye is normal [E1].",
+        "The disc is normal and gradable [E1].",
+        "The vessels should be normal [E1].",
+        "The person can drive safely.",
+        "Nothing bad here.",
+    ],
+)
+def test_words_that_a_search_passes_over_are_claims_all_the_same(text):
+    gate = made.quality()
+    summary = "Retinal photograph, quality good (0.87 of 1), eye OD. Gradable: disc, vessels."
+    result = gate.result.model_copy(update={"summary": summary})
+    evidence = (gate.model_copy(update={"result": result}), *made.EVERYTHING[1:])
+    assert check_text(text, evidence, KNOWLEDGE).struck
+
+
+def test_labels_and_reasons_of_archived_cases_are_quoted_as_they_are():
+    near = made.similar().result.similar[0]
+    labels, why = ("normal fundus", "mild nonproliferative retinopathy"), "Not alike in colour."
+    case = near.model_copy(update={"labels": labels, "why": why})
+    gathered = made.similar()
+    result = gathered.result.model_copy(update={"similar": (case,)})
+    evidence = (made.quality(), gathered.model_copy(update={"result": result}))
+    said = f"Case {case.case_id}, labelled {' and '.join(labels)}, is closer than 97.3 % of "
+    said += "random pairs: Not alike in colour [E6]."
+    assert check_text(said, evidence, KNOWLEDGE).struck == ()
+    for lie in (
+        "The eye is a normal fundus [E6].",
+        "Case case-0012 shows that all is normal [E6].",
+    ):
+        assert check_text(lie, evidence, KNOWLEDGE).struck
+
+
 def test_reason_says_what_is_wrong():
     reasons = {
         "The vertical CDR is 0.52 [E3].": "`0.52` is not a value of [E3]",

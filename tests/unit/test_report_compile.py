@@ -128,6 +128,48 @@ def test_eye_has_a_source_and_a_conflict_is_flagged():
     assert conflict == "left eye (OS), named by a person; CONFLICT: looks like the right eye (OD)"
 
 
+def test_a_wrong_eye_label_costs_no_sentence_of_the_quality_gate():
+    told = Caveat(code="eye_conflict", text="By the person this is OS, but it lies as in OD")
+    gate = made.quality(eye="OD")
+    gate = gate.model_copy(update={"result": gate.result.model_copy(update={"caveats": (told,)})})
+    compiled = report((gate,), images=(made.record(eye="OS", source="person"),))
+    said = [sentence.text for sentence in compiled.section("quality").sentences]
+    assert "The disc is gradable [E1]." in said
+    assert any("is good" in text for text in said)
+    caveats = [sentence.text for sentence in compiled.section("limitations").sentences]
+    assert caveats == [f"{told.text} [E1]."]
+
+
+def test_a_rejected_photograph_says_why_even_in_words_of_a_barred_structure():
+    bad = {"disc": "absent", "macula": "absent", "vessels": "absent"}
+    gate = made.quality(quality="reject", **bad)
+    why = "Out of focus: vessels have little contrast"
+    findings = tuple(
+        f.model_copy(update={"detail": why}) if f.concept == "quality" else f
+        for f in gate.result.findings
+    )
+    result = gate.result.model_copy(update={"findings": findings})
+    compiled = report((gate.model_copy(update={"result": result}),))
+    said = " ".join(sentence.text for sentence in compiled.section("quality").sentences)
+    assert f"is rejected: {why} [E1]." in said
+
+
+def test_cases_that_are_not_near_enough_are_not_shown_as_similar():
+    far = Caveat(code="not_similar_enough", text="Even the nearest case is not close")
+    cases = made.similar()
+    result = cases.result.model_copy(update={"caveats": (far,)})
+    compiled = report((made.quality(), cases.model_copy(update={"result": result})))
+    assert compiled.section("similar").state == "absent"
+    assert "near enough" in compiled.section("similar").reason
+    assert f"{far.text} [E6]." in [s.text for s in compiled.section("limitations").sentences]
+
+
+def test_provenance_is_in_the_order_of_the_evidence():
+    compiled = report(tuple(reversed(made.EVERYTHING)))
+    labels = [row.label for row in compiled.section("provenance").rows if row.label[0] == "E"]
+    assert labels == sorted(labels)
+
+
 def test_value_passed_on_by_a_second_tool_is_stated_once():
     again = made.evidence(
         8, "measure_biomarkers",

@@ -214,21 +214,6 @@ def test_a_segment_takes_the_opinion_of_its_majority():
     assert settled[vessel].all()
 
 
-def test_a_vessel_is_followed_across_a_crossing():
-    vessel = np.zeros((101, 101), np.uint8)
-    cv2.line(vessel, (5, 50), (95, 50), 1, 4)
-    cv2.line(vessel, (50, 5), (50, 95), 1, 4)
-    found = np.zeros((3, 101, 101), np.float32)
-    found[0] = 0.9 * vessel
-    found[1:] = 0.45 * vessel
-    found[1, :, :40], found[2, :, :40] = 0.8 * vessel[:, :40], 0.1 * vessel[:, :40]  # left: artery
-    found[1, :40], found[2, :40] = 0.1 * vessel[:40], 0.8 * vessel[:40]  # top: vein
-    settled = sides.settle_sides(found, vessel > 0)
-    assert settled[50, 80] > 0.5 > settled[80, 50]
-    alone = sides.settle_sides(found, vessel > 0, pull_px=0.0)
-    assert alone[50, 80] == pytest.approx(0.5, abs=0.01)
-
-
 def test_the_network_takes_any_size_and_says_nothing_outside_the_field():
     network = infer_vessels.VesselNetwork(WNet(TINY))
     pixels, _, fov = draw_fundus(2, size=175)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import typer
 
-from fovea.cli import ask, index, knowledge, plugins, system
+from fovea.cli import ask, index, knowledge, models, plugins, system
 from fovea.errors import ArchiveError, FoveaError
 
 _OFFLINE = {
@@ -27,6 +28,7 @@ app = typer.Typer(
     "Research use only; not a medical device.",
 )
 ask.register(app)
+models.register(app)
 system.register(app)
 app.add_typer(index.app, name="index")
 app.add_typer(plugins.app, name="plugins")
@@ -43,5 +45,10 @@ def main() -> None:
     except FoveaError as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
         sys.exit(4 if isinstance(error, ArchiveError) else 1)
+    except OSError as error:
+        name = f"`{Path(error.filename).name}`" if error.filename else "A file or folder"
+        reason = error.strerror or type(error).__name__
+        typer.secho(f"Error: {name} cannot be used: {reason}.", fg="red", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

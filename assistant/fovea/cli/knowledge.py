@@ -19,13 +19,10 @@ def check(as_json: Json = False) -> None:
 
     settings = settings_from()
     knowledge, registry = load(settings.knowledge_dir), Registry.discover(settings)
-    outputs = {
-        output.name
-        for name in registry.names()
-        for output in registry.manifest(name).outputs
-        if output.kind in {"measurement", "finding"}
-    }
-    problems, waiting = knowledge.check(outputs), knowledge.without_plugin(outputs)
+    declared = [o for name in registry.names() for o in registry.manifest(name).outputs]
+    said = {output.name for output in declared if output.kind in {"measurement", "finding"}}
+    problems = knowledge.check(said)
+    waiting = knowledge.without_plugin({output.name for output in declared})
     if as_json:
         show_json(
             {"entries": len(knowledge.entries), "problems": problems, "no_plugin_for": waiting}

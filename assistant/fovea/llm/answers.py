@@ -138,7 +138,8 @@ class _Composer:
         sentences = known.get(self.evidence.tool, self._measured_and_found)()
         if self.evidence.tool in {"explain_prediction", "compare_images"}:
             sentences = self._summary()
-        if self.result.similar:
+        far = any(caveat.code == "not_similar_enough" for caveat in self.result.caveats)
+        if self.result.similar and not far:  # else the summary says that none is near enough
             sentences = self._similar()
         return " ".join(sentences or self._summary())
 
@@ -252,7 +253,9 @@ class _Composer:
         elif finding.concept.startswith(("gradable", "ungradable")):
             word, _, part = finding.concept.partition("_")
             verb = _be(part)
-            said = {"present": verb, "absent": f"{verb} not"}.get(finding.state, "may not be")
+            said = {"present": verb, "indeterminate": "may not be"}.get(
+                finding.state, f"{verb} not"
+            )
             subject = f"The {part.replace('_', ' ')}" if part else "The photograph"
             body = f"{subject}{where} {said} {word}{detail}"
         elif finding.state == "present":
@@ -279,8 +282,9 @@ class _Composer:
             return None
         eye = self.eyes.get(self.evidence.images[0])
         named = self.result.finding("eye")
-        if eye is None and named and named.value in {"OD", "OS"}:
-            return "OD" if named.value == "OD" else "OS"
+        if named and named.value in _EYES and named.value != eye:
+            # A label that contradicts the picture: a caveat says so, and neither eye is named.
+            return None if eye else "OD" if named.value == "OD" else "OS"
         return eye
 
     def _names_handle(self) -> bool:

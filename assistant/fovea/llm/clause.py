@@ -26,6 +26,8 @@ _PAIRED = frozenset(
     {"eye", "image", "photo", "picture", "photograph", "visit", "scan", "them", "od", "os",
      "left", "right", "disc"}
 )  # fmt: skip
+# "The retina" names the organ as often as the one in the picture.
+_ORGANS = frozenset({"retina", "fundus"})
 CONTINUES = frozenset({"and", "now", "also", "then", "or", "ok", "okay", "so"})
 
 
@@ -79,9 +81,10 @@ class Clause:
         if DEICTIC & set(self.words) or self.selection:
             return True
         return any(
-            word == "the" and set(self.words[place + 1 : place + 3]) & IMAGE_NOUNS
+            word == "the" and set(self.words[place + 1 : place + 3]) & (IMAGE_NOUNS - _ORGANS)
+            and self.words[place - 1 : place + 2] != ("of", "the", "eye")
             for place, word in enumerate(self.words)
-        )
+        )  # fmt: skip
 
     @property
     def continues(self) -> bool:

@@ -34,40 +34,116 @@ _ANATOMY = frozenset({"disc", "vessel", "artery", "vein", "rim", "macula", "know
 _GENERAL_NOUNS = frozenset(
     {"sign", "feature", "symptom", "hallmark", "complication", "stages", "grades", "cause", "type",
      "form", "role", "purpose", "function", "definition", "characteristic", "consequence",
-     "criteria"}
+     "prognosis", "outlook", "prevalence", "incidence", "mechanism", "meaning", "criteria"}
 )  # fmt: skip
+# Of these a photograph shows nothing, so that "symptoms of glaucoma" needs no "what are the".
+_UNSEEN = frozenset(
+    {"symptom", "hallmark", "complication", "cause", "type", "criteria", "definition", "prognosis",
+     "mechanism", "prevalence", "incidence", "role", "purpose", "consequence"}
+)  # fmt: skip
+_INTERROGATIVES = frozenset(
+    {"what", "which", "how", "why", "when", "who", "be", "do", "does", "can", "should", "could"}
+)
 _PURPOSE = frozenset({"for", "responsible", "do", "good", "made", "of"})
 _PRESENCE = frozenset({"present", "visible", "there", "seen", "found", "detected", "shown"})
 _MEASURED = frozenset({"segment_optic_disc", "measure_biomarkers"})
 _PATHOLOGY = frozenset({"segment_lesions", "classify_disease"})
+_ORDERS = frozenset({"compute", "calculate", "measure", "quantify", "estimate", "determine"})
+_POLITE = frozenset({"please", "can", "could", "would", "will", "you", "i", "want", "need", "like",
+                     "to", "and", "then", "now", "also", "just", "first", "ok", "let", "we", "us",
+                     "for", "me", "next", "so"})  # fmt: skip
+_WORTH = frozenset({"important", "relevant", "useful", "used", "significant", "dangerous", "bad"})
+_EXTREME = frozenset({"high", "low", "large", "small", "big", "increased", "reduced", "raised"})
+_EXPECTED = frozenset({"normal", "typical", "healthy", "reference", "usual", "expected"})
 _VALUE = re.compile(r"\d\.\d+%?|\d+%")
 
 
-def knowledge_mode(clause: Clause, *, anchored: bool, after_lookup: bool) -> Mode:
+def knowledge_mode(
+    clause: Clause, *, anchored: bool, after_lookup: bool, pictured: bool = True
+) -> Mode:
     """Whether to look up: not at all, only, or besides measuring.
 
     Args:
         clause: The clause.
         anchored: The conversation has named something that "it" can mean.
         after_lookup: The clause or question before was a look-up.
+        pictured: There is a photograph that the clause can be about.
     """
-    if (clause.has("define") and clause.hits) or _asks_meaning(clause.words):
+    clause = _without_adverbials(clause)
+    if _orders_measuring(clause):
+        return "no"
+    if (_defines(clause) and clause.hits) or _asks_meaning(clause.words):
         return "only"
-    ranges = clause.has("range")
+    ranges = clause.has("range") or _asks_range(clause.words)
+    guided = clause.has("guidance")
+    if guided and (not clause.deictic or (anchored and not clause.of_role("strong", "vessel"))):
+        return "only" if anchored or clause.hits else "no"
     if clause.deictic:
         means = clause.words[:2] == ("what", "does") and "mean" in clause.words
-        return "also" if (ranges or means) and not _ACTS & set(clause.names) else "no"
-    clinical = set(clause.names) - _ACTS - {"describe", "region"}
-    if (ranges and (clinical or anchored)) or (clause.has("know") and clinical):
+        return "also" if (ranges or means or guided) and not _ACTS & set(clause.names) else "no"
+    clinical = {h.name for h in clause.hits if not _is_organ(clause, h)} - _ACTS
+    clinical -= {"describe", "region"}
+    goes_on = anchored and clause.continues
+    if (ranges and (clinical or anchored)) or (clause.has("know") and (clinical or goes_on)):
         return "only"
-    if clause.of_role("topic") and not clause.of_role("strong"):
+    weighed = {"compare"} if {"versus", "vs"} & set(clause.words) else set()
+    strong = {hit.name for hit in clause.of_role("strong")} - weighed
+    if not strong and any(not _is_organ(clause, hit) for hit in clause.of_role("topic")):
         return "only"
     rest = list(clause.words)
     while rest and rest[0] in _FILLER:
         rest.pop(0)
     if _is_general(clause, rest) or (after_lookup and _goes_on(clause, rest)):
         return "only"
+    if not pictured and _asks_in_general(clause, rest):
+        return "only"
     return "no"
+
+
+def _defines(clause: Clause) -> bool:
+    """Whether a definition is asked for; the "definition" of a field of view is no such word."""
+    inside = {place for hit in clause.hits for place in range(hit.start, hit.end)}
+    return any(hit.start not in inside for hit in clause.lexicon.cues["define"].find(clause.words))
+
+
+def _asks_in_general(clause: Clause, rest: Sequence[str]) -> bool:
+    """A whole question about a thing without "the" or "any", asked where there is no image."""
+    asks = {hit.name for hit in clause.hits}
+    about = [hit for hit in clause.hits if hit.name not in _NEVER_DEFINED]
+    if not about or rest[0] not in _INTERROGATIVES or asks & (_ACTS | {"explain", "region"}):
+        return False
+    definite = "the" in clause.words[max(0, about[0].start - 1) : about[0].end]
+    specific = set(clause.words) & (PRONOUNS | _PRESENCE | {"any", "you", "image", "photo"})
+    return not (definite or specific or clause.has("show"))
+
+
+def _is_organ(clause: Clause, hit: Hit) -> bool:
+    """Whether a hit only says where: "of the retina"."""
+    return clause.words[hit.start : hit.end] == ("retina",)
+
+
+def _without_adverbials(clause: Clause) -> Clause:
+    """The clause without "in plain words", "briefly" and the like, which may stand anywhere."""
+    words = list(clause.words)
+    for hit in reversed(clause.lexicon.cues["adverbial"].find(words)):
+        del words[hit.start : hit.end]
+    return Clause(tuple(words), clause.lexicon) if words else clause
+
+
+def _orders_measuring(clause: Clause) -> bool:
+    """Such as "Compute CRAE with the Knudtson formula", but not "how to compute CRAE"."""
+    verbs = [place for place, word in enumerate(clause.words) if word in _ORDERS]
+    before = set(clause.words[: verbs[0]]) if verbs else set()
+    named = any(clause.concept(hit).tool in _MEASURED for hit in clause.hits)
+    return named and bool(verbs) and before <= _POLITE
+
+
+def _asks_range(words: Sequence[str]) -> bool:
+    """Such as "normal AVR range", with the thing between the two words."""
+    return any(
+        word in _EXPECTED and {"range", "value", "limit", "interval"} & set(words[place + 1 :])
+        for place, word in enumerate(words)
+    )
 
 
 def _asks_meaning(words: Sequence[str]) -> bool:
@@ -84,7 +160,7 @@ def _asks_meaning(words: Sequence[str]) -> bool:
     return bool(inner) and "be" not in inner and (bare_sides or not inner & at_hand)
 
 
-def _is_general(clause: Clause, rest: Sequence[str]) -> bool:
+def _is_general(clause: Clause, rest: list[str]) -> bool:
     """Forms that ask about a thing in general: "what is a ...", "explain ...", "is 0.7 high"."""
     offset = len(clause.words) - len(rest)
     starts = {h.start - offset: h for h in clause.hits if h.name not in _NEVER_DEFINED}
@@ -93,6 +169,8 @@ def _is_general(clause: Clause, rest: Sequence[str]) -> bool:
         return True
     if not starts:
         return False
+    if rest[0] in _UNSEEN and rest[1:2] in (["of"], ["for"]):
+        return True
     if text.startswith("what be the ") and _general_noun(rest[3:], starts):
         return True
     if re.match(r"what be (a )?(grade|stage|level) \d", text):
@@ -110,18 +188,19 @@ def _is_general(clause: Clause, rest: Sequence[str]) -> bool:
     return _judged_in_general(clause, rest, starts)
 
 
-def _general_noun(rest: Sequence[str], starts: Mapping[int, Hit]) -> bool:
+def _general_noun(rest: list[str], starts: Mapping[int, Hit]) -> bool:
     """Such as "What is the macula?", "what are the signs of glaucoma?": not about one eye."""
     if 3 in starts and starts[3].name in _ANATOMY:
         after = rest[starts[3].end - starts[3].start :]
         return all(word in BREAKS or word in _PURPOSE for word in after)
-    return bool(rest) and rest[0] in _GENERAL_NOUNS and list(rest[1:2]) == ["of"]
+    return bool(rest) and rest[0] in _GENERAL_NOUNS and rest[1:2] in (["of"], ["for"])
 
 
 def _why_or_how(rest: Sequence[str], starts: Mapping[int, Hit]) -> bool:
     second, third = [*rest[1:3], "", ""][:2]
     if rest[0] == "why":
-        return second in {"do", "does"} and 2 in starts and starts[2].name != "explain"
+        asked = second in {"do", "does"} or (second == "be" and _WORTH & set(rest))
+        return bool(asked) and 2 in starts and starts[2].name != "explain"
     if second == "be":
         return bool(_METHOD & set(rest)) and third != "the"
     general = 2 in starts or third in {"you", "one"}
@@ -135,12 +214,14 @@ def _judged_in_general(clause: Clause, rest: Sequence[str], starts: Mapping[int,
     if rest[0] in {"be", "do", "does", "can"}:
         about = starts.get(1) or (starts.get(2) if rest[1] in {"a", "an"} else None)
         general = clause.has("judge", rest) or rest[0] != "be"
+        if _EXTREME & set(rest[1:2]) and 2 in starts:
+            return clause.has("judge", rest[2:])  # "is high tortuosity bad"
         if about and concepts[about.name].tool in _PATHOLOGY and general:
             return not _PRESENCE & set(rest)
     if any(_VALUE.fullmatch(word) for word in rest):
         return bool(tools & _MEASURED) and (clause.has("judge", rest) or "what" in rest)
     between = "between" in rest or (bool(tools & _PATHOLOGY) and {"vs", "versus"} & set(rest))
-    return bool(between) and "change" in clause.names and not clause.paired
+    return bool(between) and bool({"change", "compare"} & set(clause.names)) and not clause.paired
 
 
 def _goes_on(clause: Clause, rest: Sequence[str]) -> bool:

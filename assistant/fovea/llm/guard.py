@@ -15,7 +15,8 @@ _PATTERNS = (
     r"\b(rm -rf|sudo|chmod|curl|wget|eval\(|os\.system|<script|select \*|/etc/|\.\./)",
     r"\b(reveal|print|show|leak|output|repeat)\b.{0,25}"
     r"\b(prompts?|secrets?|api keys?|passwords?|instructions)\b",
-    r"\b(fake|make up|invent|fabricate|hallucinate)\b (a |an |the |some )?\w+",
+    r"(^|[.!?,;]|\b(please|just|to|and|then|now|you|can|could|instead)) *"
+    r"(fake|make up|invent|fabricate|hallucinate)\b (a |an |the |some )?\w+",
     # Paths, markup and call syntax are no part of a question to a person.
     r"[/\\]\w+[/\\]\w+|</?(tool|system|assistant)|tool_calls?\b|\"arguments\"",
 )

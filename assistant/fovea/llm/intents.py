@@ -10,20 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Literal
 
 from fovea.llm.clause import CONTINUES, IMAGE_NOUNS, LOOKUP, PRONOUNS, Ask, Clause
 from fovea.llm.definitions import knowledge_mode
 from fovea.llm.guard import is_hostile
 from fovea.llm.lexicon import Hit, Lexicon, load_lexicon
+from fovea.llm.listing import list_items
 from fovea.llm.measuring import image_asks, weak_asks
-from fovea.llm.selection import Selection, read_selection
+from fovea.llm.selection import NO_SELECTION, Selection, read_selection
+from fovea.llm.sentences import read_parts
 from fovea.llm.text import BREAKS
 
 ReplyKind = Literal["", "empty", "greet", "thank", "about", "hostile", "outside", "treatment"]
 
 _HISTORY = 8
+_MEASURING = frozenset({"measure", "quantify", "compute", "calculate", "determine", "estimate"})
 _UNJUDGED = frozenset({"assess_quality", "explain_prediction", "draft_report"})
+# After these words a sentence may go on: "instead of the disc I want the lesions".
+_BESIDES = frozenset(
+    {"instead", "rather", "without", "except", "apart", "aside", "other", "besides", "leaving",
+     "skipping", "ignoring", "omitting", "excluding"}
+)  # fmt: skip
 # Concepts whose own words say more than their label.
 _SPECIFIC = frozenset(
     {"disease", "other_lesion", "knowledge_topic", "lesion", "dr", "biomarker", "vessel",
@@ -52,13 +61,21 @@ def read_question(text: str, earlier: Sequence[str] = (), *, extra: Iterable[str
     return read_conversation([*earlier, text], extra=extra)[-1]
 
 
-def read_conversation(questions: Sequence[str], *, extra: Iterable[str] = ()) -> list[Reading]:
-    """The reading of each of the last questions, each in the light of those before."""
+def read_conversation(
+    questions: Sequence[str], *, extra: Iterable[str] = (), pictured: bool = True
+) -> list[Reading]:
+    """The reading of each of the last questions, each in the light of those before.
+
+    Args:
+        questions: All questions of the person, oldest first.
+        extra: Words of other tools, which are not misspellings.
+        pictured: There is a photograph that they can be about.
+    """
     lexicon, known = load_lexicon(), frozenset(extra)
     before: Reading | None = None
     readings = []
     for question in questions[-_HISTORY:]:
-        reading = _Reader(lexicon, known, before).read(question)
+        reading = _Reader(lexicon, known, before, pictured=pictured).read(question)
         before = reading if reading.asks else before
         readings.append(reading)
     return readings
@@ -67,8 +84,16 @@ def read_conversation(questions: Sequence[str], *, extra: Iterable[str] = ()) ->
 class _Reader:
     """Reads one question in the light of the one before."""
 
-    def __init__(self, lexicon: Lexicon, extra: frozenset[str], before: Reading | None) -> None:
+    def __init__(
+        self,
+        lexicon: Lexicon,
+        extra: frozenset[str],
+        before: Reading | None,
+        *,
+        pictured: bool,
+    ) -> None:
         self.lexicon, self.extra, self.before = lexicon, extra, before
+        self.pictured = pictured
         self.knowing = False
         self.outside: ReplyKind = ""
 
@@ -79,12 +104,7 @@ class _Reader:
         if is_hostile(text):
             return Reading(reply="hostile")
         words = self._after_correction(self.lexicon.words(text, self.extra))
-        asks: list[Ask] = []
-        negated = False
-        for clause in self._clauses(words):
-            kept, dropped = self._without_excluded(clause)
-            negated |= dropped
-            asks += self._clause(kept, asks)
+        asks, negated = self._asks(words)
         if negated:
             unwanted = self._unwanted_tools(words)
             asks = [ask for ask in asks if not (len(asks) > 2 and ask.tool in unwanted)]
@@ -92,6 +112,25 @@ class _Reader:
             asks = self._follow_up(words)
         reply: ReplyKind = "" if asks else self._reply(words)
         return Reading(tuple(_merged(asks)), reply, tuple(words), negated)
+
+    def _asks(self, words: Sequence[str]) -> tuple[list[Ask], bool]:
+        """What the clauses ask, and whether anything was excluded."""
+        asks: list[Ask] = []
+        told: list[Ask] = []
+        negated = points_back = False
+        ahead = NO_SELECTION
+        for part in read_parts(words, self.lexicon):
+            kept, dropped = self._without_excluded(part.words)
+            negated |= dropped
+            found = self._clause(kept, [*told, *asks])
+            if ahead:  # "second image only: is it gradable?"
+                found = [replace(a, selection=a.selection or ahead) for a in found]
+            bare = not found and not self.lexicon.subjects.find(kept)
+            ahead = read_selection(kept) if bare else NO_SELECTION
+            points_back |= not found and not part.told and _has_object(kept)
+            (told if part.told else asks).extend(found)
+        # What is told is background, unless nothing else is asked or "it" means what was told.
+        return [*told, *asks] if points_back or not asks else asks, negated
 
     def _after_correction(self, words: list[str]) -> list[str]:
         hits = self.lexicon.cues["correct"].find(words)
@@ -101,46 +140,46 @@ class _Reader:
                 return words[hit.end :]
         return words
 
-    def _clauses(self, words: Sequence[str]) -> list[list[str]]:
-        """Cut at full stops, and at "and" or commas that begin a new request."""
-        clauses: list[list[str]] = [[]]
-        for place, word in enumerate(words):
-            following = words[place + 1 : place + 3]
-            joins = word in {"and", ",", "then", "also", "plus", "but"}
-            heads = any(next_ in self.lexicon.heads for next_ in following[:1]) or (
-                following[:1] in (["and"], ["then"], ["also"])
-                and any(next_ in self.lexicon.heads for next_ in following[1:2])
-            )
-            if word in {".", "?", ";"} or (joins and heads):
-                clauses.append([])
-            elif word != "," or clauses[-1]:
-                clauses[-1].append(word)
-        return [clause for clause in clauses if clause]
-
-    def _without_excluded(self, clause: list[str]) -> tuple[list[str], bool]:
+    def _without_excluded(self, clause: tuple[str, ...]) -> tuple[list[str], bool]:
         """The clause without what the person does not want, and whether there was any."""
         hits = self.lexicon.cues["exclude"].find(clause)
         # "Don't you see ..." and "is there no ..." ask, they do not forbid.
-        hits = [hit for hit in hits if clause[hit.end : hit.end + 1] not in (["you"], ["we"])]
-        kept, place = [], 0
+        hits = [hit for hit in hits if not {"you", "we"} & set(clause[hit.end : hit.end + 1])]
+        if not hits:  # "No report, just the grade", "not this but that"; but "no drusen?" asks
+            hits = [
+                Hit("exclude", place, place + 1)
+                for place, word in enumerate(clause)
+                if word in {"no", "not"} and clause[place - 1 : place] in ((), (",",))
+                and clause[place + 1 : place + 2] != (",",)
+            ]  # fmt: skip
+            hits = hits if self.lexicon.subjects.find(self._cut(clause, hits)) else []
+        return self._cut(clause, hits), bool(hits)
+
+    def _cut(self, clause: Sequence[str], hits: Sequence[Hit]) -> list[str]:
+        kept: list[str] = []
+        place = 0
         for hit in hits:
             if hit.start < place:
                 continue
             end = hit.end
-            while end < len(clause) and not self._ends_exclusion(clause, end):
+            resumes = clause[hit.start] in _BESIDES
+            while end < len(clause) and not self._ends_exclusion(clause, end, resumes=resumes):
                 end += 1
             kept += clause[place : hit.start]
             place = end
-        return kept + clause[place:], bool(hits)
+        return kept + list(clause[place:])
 
-    def _ends_exclusion(self, clause: Sequence[str], place: int) -> bool:
-        return clause[place] == "," or bool(self.lexicon.cues["spoken"].longest_at(clause, place))
+    def _ends_exclusion(self, clause: Sequence[str], place: int, *, resumes: bool) -> bool:
+        cues = ("spoken", "resume") if resumes else ("spoken",)
+        return clause[place] == "," or any(
+            self.lexicon.cues[cue].longest_at(clause, place) for cue in cues
+        )
 
     def _unwanted_tools(self, words: Sequence[str]) -> set[str]:
         return {
             self.lexicon.concepts[hit.name].tool
             for place in (hit.end for hit in self.lexicon.cues["exclude"].find(words))
-            for hit in self.lexicon.subjects.find(words[place : place + 4])
+            for hit in self.lexicon.subjects.find(_until_break(words[place : place + 4]))
         }
 
     # One clause -----------------------------------------------------------------
@@ -148,7 +187,15 @@ class _Reader:
     def _clause(self, words: Sequence[str], so_far: Sequence[Ask]) -> list[Ask]:
         if not words:
             return []
-        clause = Clause(tuple(words), self.lexicon)
+        whole = Clause(tuple(words), self.lexicon)
+        found: list[Ask] = []
+        for item in list_items(whole):
+            asks = self._item(item, [*so_far, *found])
+            found += [replace(ask, selection=ask.selection or whole.selection) for ask in asks]
+        return found
+
+    def _item(self, clause: Clause, so_far: Sequence[Ask]) -> list[Ask]:
+        words = clause.words
         if clause.of_role("outside"):
             self.outside = "treatment" if "treatment" in clause.names else "outside"
             return []
@@ -156,6 +203,7 @@ class _Reader:
             clause,
             anchored=bool(self._anchor([])),
             after_lookup=self.knowing or self._last_tools() == {LOOKUP},
+            pictured=self.pictured,
         )
         self.knowing = mode == "only"
         if mode == "only":
@@ -164,10 +212,19 @@ class _Reader:
         asks = asks or self._judged(words, clause.selection) or weak_asks(clause)
         if not asks and "where" in words and [a.tool for a in so_far[-1:]] == ["classify_disease"]:
             return [Ask("explain_prediction", ("explain",))]  # "... and if so, show me where"
+        if not asks or asks[0].concepts == ("health",):
+            asks = self._drawn(clause, so_far) or asks
         if mode == "also" and (asks or so_far or self.before):
             asks = [ask for ask in asks if ask.concepts != ("health",)]
             asks += self._lookup(clause.words, clause.of_role("strong"), [*so_far, *asks])
         return asks
+
+    def _drawn(self, clause: Clause, so_far: Sequence[Ask]) -> list[Ask]:
+        """Such as "trace them" after something was asked of the vessels."""
+        vessels = any(self._role(name) == "vessel" for name in self._anchor(so_far))
+        if vessels and clause.has("show") and PRONOUNS & set(clause.words):
+            return [Ask("segment_vessels", ("vessel",), selection=clause.selection)]
+        return []
 
     def _lookup(
         self, words: Sequence[str], named: Sequence[Hit], so_far: Sequence[Ask]
@@ -218,11 +275,13 @@ class _Reader:
         """Such as "Is that normal?" about the measurement before looks up its range."""
         if not self.before or selection or len(self._last_tools()) != 1:
             return []
+        if words and words[0] in CONTINUES:  # the "ok" of "ok, measure it" is no judgement
+            words = words[1:]
         pronoun = [place for place, word in enumerate(words) if word in PRONOUNS]
         about_image = any(set(words[place + 1 : place + 2]) & IMAGE_NOUNS for place in pronoun)
         short = len(words) <= 3
         anchored = self._anchor([])
-        classified = self._last_tools() & {"assess_quality", "explain_prediction", "draft_report"}
+        classified = self._last_tools() & _UNJUDGED
         if (pronoun or short) and not about_image and anchored and not classified:
             judges = self.lexicon.has("judge", words)
             return self._lookup(words, [], []) if judges else []
@@ -241,20 +300,26 @@ class _Reader:
         ]  # fmt: skip
         if judged := self._judged(words, selection):
             return judged
-        points = bool(selection) or self.lexicon.has("repeat", words)
+        if self.lexicon.has("supplied", words) and len(content) <= 2:
+            return list(self.before.asks)  # "here is the photo", after it was asked for
+        narrows = bool(CONTINUES & set(words[:1])) and self.lexicon.has("qualifier", words)
+        points = bool(selection) or narrows or self.lexicon.has("repeat", words)
         if points and len(content) <= 3:
             return [replace(ask, selection=selection) for ask in self.before.asks]
-        said = set(content) - {"measure", "quantify", "explain"}
+        said = set(content) - _MEASURING - {"explain"}
         if said and not self.lexicon.has("certain", words):
             return []
         last = self._last_tools()
-        if "explain" in words or ("where" in words and last == {"classify_disease"}):
+        shows = self.lexicon.has("show", words) and last == {"classify_disease"}
+        if "explain" in words or shows:
             return [Ask("explain_prediction", ("explain",))]
-        if last == {"segment_vessels"} and {"measure", "quantify"} & set(words):
+        if last == {"segment_vessels"} and _MEASURING & set(words):
             return [Ask("measure_biomarkers", ("vessel",))]
-        if last == {LOOKUP} and {"have", "any", "there"} & set(words):
+        if last == {LOOKUP} and ({"have", "any", "there"} | _MEASURING) & set(words):
             concepts = self.lexicon.concepts
             return [Ask(concepts[name].tool, (name,)) for name in self._anchor([])]
+        if self.lexicon.has("pair", words) and self.lexicon.has("comparative", words):
+            return [replace(a, selection=Selection(every=True)) for a in self.before.asks]
         asks_back = {"where", "how", "show", "which", "sure", "give"} & set(words)
         refers = PRONOUNS & set(words) or len([w for w in words if w not in BREAKS]) <= 4
         if (asks_back or self.lexicon.has("certain", words)) and refers:
@@ -262,7 +327,7 @@ class _Reader:
         return []
 
     def _pointing(self, word: str) -> bool:
-        cues = ("repeat", "pair", "certain", "show", "thank")
+        cues = ("repeat", "pair", "certain", "show", "thank", "comparative")
         fixed = {"second", "first", "third", "last", "fellow", "contralateral", "opposite", "side"}
         return (
             word in fixed or word.startswith("img") or word in CONTINUES
@@ -282,6 +347,19 @@ class _Reader:
             if self.lexicon.has(kind, plain):
                 return kind
         return "outside"
+
+
+def _until_break(words: Sequence[str]) -> list[str]:
+    return list(takewhile(lambda word: word not in BREAKS, words))
+
+
+def _has_object(words: Sequence[str]) -> bool:
+    """Whether a pronoun ends a phrase: "settle it for us", not "that I am unsure of"."""
+    closes = [",", "for", "too", "now", "please", "again", "here"]
+    return any(
+        word in PRONOUNS and (place + 1 == len(words) or words[place + 1] in closes)
+        for place, word in enumerate(words)
+    )
 
 
 def _merged(asks: Sequence[Ask]) -> list[Ask]:

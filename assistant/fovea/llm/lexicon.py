@@ -12,7 +12,7 @@ from typing import Literal
 
 from fovea.llm.text import corrected, tokens
 
-Role = Literal["strong", "vessel", "attribute", "weak", "topic", "outside"]
+Role = Literal["strong", "vessel", "attribute", "weak", "topic", "outside", "neutral"]
 Phrase = tuple[str, ...]
 
 
@@ -145,7 +145,7 @@ def load_lexicon() -> Lexicon:
     lists = {name: frozenset(entries) for name, entries in table["words"].items()}
     attributes = PhraseBook({"vessel_attribute": phrases["vessel_attribute"]})
     # What Fovea does not do is not worth guessing at: "present" is not a bad "president".
-    asked = {n: p for n, p in phrases.items() if concepts[n].role != "outside"}
+    asked = {n: p for n, p in phrases.items() if concepts[n].role not in {"outside", "neutral"}}
     domain = PhraseBook(asked).words() | lists["spelling"]
     known = (
         domain

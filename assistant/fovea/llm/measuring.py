@@ -12,11 +12,17 @@ _ACTS = frozenset({"similar", "explain", "report", "report_word", "change", "com
 _STRUCTURES = frozenset({"disc", "vessel", "artery", "vein", "macula", "fovea", "rim"})
 _QUALITY = frozenset({"quality", "laterality", "field", "modality"})
 _SEEN = frozenset({"visible", "seen", "discernible", "identifiable"})
-_CASES = frozenset({"case", "archive", "database", "before", "library", "patient", "neighbor"})
+_CASES = frozenset(
+    {"case", "archive", "database", "before", "library", "patient", "neighbor", "people",
+     "person", "anyone", "anybody", "someone", "somebody"}
+)  # fmt: skip
+_ADJECTIVES = ("ic", "ive", "ous", "ular", "al")
+_DRAWN = frozenset({"mask", "map", "outline", "overlay", "segmentation", "tracing", "contour"})
 _STATED = frozenset(
     {"how", "measure", "quantify", "width", "diameter", "wide", "narrow", "narrowing", "length",
      "thickness", "statistic", "metric", "parameter", "property"}
 )  # fmt: skip
+_MASKS = ("segment_vessels", "segment_optic_disc", "segment_lesions")
 _BIOMARKERS = "measure_biomarkers"
 
 
@@ -27,9 +33,12 @@ def image_asks(clause: Clause, last_tools: Collection[str]) -> list[Ask]:
         clause: A clause that is not about knowledge.
         last_tools: Tools of the question before, for "and the arteries?".
     """
-    strong = {hit.name for hit in clause.of_role("strong")}
+    strong = {hit.name for hit in clause.of_role("strong") if not _is_finding(clause, hit)}
     things = [n for n in clause.names if n in strong and n not in _ACTS]
     selection = clause.selection
+    if "report" in strong and _exports_mask(clause):
+        strong -= {"report"}
+        things = [name for name in things if name != "report"]
     if "report" in strong or ("report_word" in strong and _is_noun(clause, things)):
         return [Ask("draft_report", ("report",), selection=selection)]
     if "similar" in strong:
@@ -58,15 +67,32 @@ def image_asks(clause: Clause, last_tools: Collection[str]) -> list[Ask]:
 def weak_asks(clause: Clause) -> list[Ask]:
     """What a clause asks that names nothing in particular."""
     selection, names = clause.selection, set(clause.names)
+    everything = clause.words[-1] == "everything"
+    if everything and clause.has("show"):
+        return [Ask(tool, ("describe",), selection=selection) for tool in _MASKS]
     if "region" in names:
         return [Ask("explain_prediction", ("explain",), selection=selection)]
     if "grade" in names:
         return [Ask("classify_disease", ("grade",), selection=selection)]
-    if "describe" in names:
+    if "describe" in names or everything:
         return [Ask(tool, ("describe",), selection=selection) for tool in OVERVIEW]
     if names & {"health", "macula"}:
         return [Ask("classify_disease", ("health",), selection=selection)]
     return []
+
+
+def _is_finding(clause: Clause, hit: Hit) -> bool:
+    """Such as "proliferative changes", which need no second image; not "has the DR changed"."""
+    before = clause.words[hit.start - 1] if hit.start else ""
+    described = any(h.end == hit.start and clause.concept(h).tool for h in clause.hits)
+    noun = clause.words[hit.start : hit.end] == ("change",)
+    return noun and described and before.endswith(_ADJECTIVES)
+
+
+def _exports_mask(clause: Clause) -> bool:
+    """Such as "export the vessel mask": a file, but no report."""
+    files = any(clause.words[hit.start : hit.end] == ("export",) for hit in clause.hits)
+    return files and bool(_DRAWN & set(clause.words))
 
 
 def _is_noun(clause: Clause, things: Sequence[str]) -> bool:
@@ -109,9 +135,12 @@ def _vessel_asks(
         both = shown and _listed_apart(clause, vessels)
         return [Ask("segment_vessels", names, selection=selection)] if both else []
     attributes = clause.lexicon.attributes.find(clause.words)
+    if attributes and _drawn_besides(clause.words, attributes):
+        return [Ask(tool, names, selection=selection) for tool in ("segment_vessels", _BIOMARKERS)]
     if attributes and (not shown or _stated(clause.words, attributes)):
         return [Ask(_BIOMARKERS, names, selection=selection)]
-    if not shown and clause.continues and set(last_tools) == {_BIOMARKERS}:
+    goes_on = clause.continues or clause.has("repeat")
+    if not shown and goes_on and set(last_tools) == {_BIOMARKERS}:
         return [Ask(_BIOMARKERS, names, selection=selection)]
     return [Ask("segment_vessels", names, selection=selection)]
 
@@ -121,6 +150,16 @@ def _listed_apart(clause: Clause, vessels: Sequence[Hit]) -> bool:
     end = vessels[-1].end
     later = [h for h in clause.hits if clause.concept(h).tool == _BIOMARKERS and h.start > end]
     return any({"and", ","} & set(clause.words[end : hit.start]) for hit in later)
+
+
+def _drawn_besides(words: Sequence[str], attributes: Sequence[Hit]) -> bool:
+    """Such as "vessels: masks plus all measurements": two items of a list."""
+    drawn = [place for place, word in enumerate(words) if word in _DRAWN]
+    return any(
+        {"and", ",", "plus", "with"} & set(words[min(place, hit.start) : max(place, hit.start)])
+        for place in drawn
+        for hit in attributes
+    )
 
 
 def _stated(words: Sequence[str], attributes: Sequence[Hit]) -> bool:

@@ -109,7 +109,7 @@ def plan_turn(
         images: Photographs of the session.
         tools: Tools that were bound; no other tool is ever called.
     """
-    readings = read_conversation(questions, extra=vocabulary(tools))
+    readings = read_conversation(questions, extra=vocabulary(tools), pictured=bool(images))
     focus = _Focus()
     for reading in readings[:-1]:
         for ask in reading.asks:

@@ -59,7 +59,11 @@ def read_selection(words: Sequence[str]) -> Selection:
         before = words[place - 1] if place else ""
         if handle := re.fullmatch(r"img(\d+)", word):
             numbers.append(int(handle[1]))
-        elif word in _ORDINALS and (after in _ONE or (before == "the" and after in {".", "?"})):
+        elif (
+            word in _ORDINALS
+            and before != "a"
+            and (after in _ONE or (before == "the" and after in {".", "?"}))
+        ):
             numbers.append(_ORDINALS[word])
         elif word in _OTHER and after in {*_ONE, ".", "?"}:
             other = True

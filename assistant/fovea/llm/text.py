@@ -33,6 +33,7 @@ _REWRITES = tuple(
         (r"(?i)\b(?:v(?:ertical)?\.?\s*)?c\s?[/:]\s?d\b(\s*ratio)?", " cdr "),
         (r"(?i)\bcup\s*[/:]\s*dis[ck]\b", " cup to disc "),
         (r"(?i)\ba\s?[/:]\s?v\b(\s*ratio)?", " avr "),
+        (r"(?<=[\w)])\s*[+&]\s*(?=\w)", " and "),
         (r"(?i)\bcan't\b|\bcannot\b", "can not"),
         (r"(?i)\bwon't\b", "will not"),
         (r"(?i)\bdoesnt\b|\bdoesn't\b", "does not"),
@@ -47,6 +48,7 @@ _REWRITES = tuple(
         (r"(?i)\bimg[\s_#-]*(\d+)\b", r" img\1 "),
         (r"(?i)\b(?:image|photo|picture|photograph|scan)\s*(?:no\.?|number|#)?\s*(\d)\b(?!\.\d)",
          r" img\1 "),
+        (r"(?i)\b(everything|anything|all) but\b", r"\1 except"),
         (r"(?i)\b1st\b", "first"),
         (r"(?i)\b2nd\b", "second"),
         (r"(?i)\b3rd\b", "third"),
@@ -80,12 +82,13 @@ _SPELLINGS = tuple(
 _WORDS: Mapping[str, str] = {
     "is": "be", "are": "be", "was": "be", "were": "be", "am": "be", "r": "be",
     "u": "you", "ur": "your", "pls": "please", "plz": "please", "thx": "thank", "bc": "because",
-    "pic": "picture", "pics": "picture", "foto": "photo", "optical": "optic",
+    "pic": "picture", "pics": "picture", "foto": "photo", "optical": "optic", "rapport": "report",
     "neovascularisation": "neovascularization", "mas": "ma", "one's": "one",
     "oculus": "eye", "dexter": "od",
     "sinister": "os", "wanna": "want", "gonna": "going", "gimme": "give", "lemme": "let",
     "imgs": "image", "cannot": "not", "c2d": "cdr", "cdrs": "cdr", "abnormalities": "abnormality",
 }  # fmt: skip
+_ENDS_IN_S = ("ss", "us", "sis")
 _KEEP_S = frozenset(
     {"does", "has", "his", "its", "this", "always", "perhaps", "diabetes", "as", "os", "us", "yes",
      "cws", "gas", "plus", "minus", "versus", "vs", "previous", "lens", "icdrs", "etdrs",
@@ -122,7 +125,7 @@ def _word(word: str) -> str:
 
 def singular(word: str) -> str:
     """`word` without a plural ending."""
-    if word in _KEEP_S or len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us")):
+    if word in _KEEP_S or len(word) < 4 or not word.endswith("s") or word.endswith(_ENDS_IN_S):
         return "ma" if word == "mas" else word
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"

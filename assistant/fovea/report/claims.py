@@ -38,10 +38,10 @@ JUDGEMENT = _words(
     "big(?:ger)?", "larg(?:e|er|est)", "small(?:er|est)?", "enlarged", r"increas\w+", r"decreas\w+",
     "reduced", "elevated", "higher", "lower", "wider?", "thin(?:ner)?", "worse", "better", "stable",
     r"progress\w*", "improved", "ok(?:ay)?", "fine", "all (?:good|clear)", "good (?:shape|health)",
-    r"worr\w+", r"concern\w*", "alarming", "reassuring", "safe", "problems?", "wrong", "unusual",
-    "perfect", "typical", "average", "expected", "high", "low", "many", "few", "numerous",
-    "multiple", "several", "half", "thirds?", "quarters?", "doubled?", "twice", "triple",
-    "dozens?", "hundreds?", "zero",
+    r"worr\w+", r"concern\w*", "alarming", "reassuring", r"safe\w*", "bad", "problems?",
+    "wrong", "unusual", "perfect", "typical", "average", "expected", "high", "low", "many", "few",
+    "numerous", "multiple", "several", "half", "thirds?", "quarters?", "doubled?", "twice",
+    "triple", "dozens?", "hundreds?", "zero",
 )  # fmt: skip
 CLINICAL = _words(
     "sw(?:ollen|elling)", "pal(?:e|lor)", "blurred margins?", r"atroph\w+", r"o?edema\w*",

@@ -16,7 +16,7 @@ from fovea.knowledge import Entry, Knowledge
 from fovea.manifest import Structure
 from fovea.report import framing
 from fovea.report.check import Checker
-from fovea.report.facts import Facts
+from fovea.report.facts import Facts, is_unlike
 from fovea.report.labels import LABEL, TITLES
 from fovea.report.model import Report, Row, Section, Sentence, SourceText
 from fovea.report.wording import Worder, is_position, quoted
@@ -341,7 +341,7 @@ class _Compiler:
         found = [
             self.word.case(piece, case)
             for piece in self.evidence
-            if not self._is_barred(piece, None)
+            if not self._is_barred(piece, None) and not is_unlike(piece)
             for case in piece.result.similar
         ]
         searched = any(piece.tool == "find_similar_cases" for piece in self.evidence)

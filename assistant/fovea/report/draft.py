@@ -44,9 +44,14 @@ def draft_report(workbench: Workbench) -> Generator[Event, None, Evidence]:
         )
         yield Refused(call_id=call_id, tool=TOOL, error=error.code, reason=str(error), seconds=0.0)
         raise error
-    refused: dict[str, str] = {}
+    healthy = workbench.registry.healthy_names()
+    refused = {
+        tool: "It is installed but cannot run. Run `fovea doctor` to see why"
+        for tool in workbench.registry.names()
+        if tool not in healthy
+    }
     used: list[Evidence] = []
-    for tool in workbench.registry.healthy_names():
+    for tool in healthy:
         if workbench.registry.manifest(tool).inputs.images != 1:
             continue
         for handle in session.images:

@@ -180,7 +180,7 @@ class Facts:
         """
         said = tokens(sentence)
         words = frozenset(said)
-        content = [word for word in said if word not in STOP_WORDS]
+        content = [word for word in said if word not in _FILLER]
         if not content:
             return False
         figures = _figures(sentence)
@@ -237,6 +237,11 @@ def disc_diameter_mm(piece: Evidence) -> float | None:
     return measured.value / per_mm[measured.unit]
 
 
+def is_unlike(piece: Evidence) -> bool:
+    """Whether even the nearest archived case is too far away to be called similar."""
+    return any(caveat.code == "not_similar_enough" for caveat in piece.result.caveats)
+
+
 def is_bad(finding: Finding | None) -> bool:
     """Whether the quality gate found the structure not gradable."""
     return finding is not None and finding.state in ("absent", "not_assessable")
@@ -246,6 +251,10 @@ def _eye(value: str | None) -> Eye:
     return "OD" if value == "OD" else "OS"
 
 
+# A search may pass over "normal" and "range"; a quotation may not add them.
+_FILLER = STOP_WORDS - frozenset(
+    tokens("normal range value values many much should simple plain criteria criterium guideline")
+)
 _DIRECTIONS = frozenset(
     tokens(
         "above below more less fewer higher lower high low wider narrower wide narrow large larger "

@@ -73,7 +73,7 @@ def limitations(refused: Mapping[str, str], withheld: Sequence[str]) -> tuple[Ro
 def provenance(evidence: Sequence[Evidence], knowledge_version: str) -> tuple[Row, ...]:
     """What made each piece of evidence, with which weights, when."""
     rows = [Row(label="Knowledge base", value=knowledge_version)]
-    for piece in evidence:
+    for piece in sorted(evidence, key=lambda piece: int(piece.id[1:])):
         source = piece.provenance
         weights = ", ".join(f"{f} {d[:12]}" for f, d in sorted(source.weights_sha256.items()))
         rows.append(

@@ -37,7 +37,7 @@ def _section(section: Section) -> list[str]:
         lines += [*(f"- {_escaped(sentence.text)}" for sentence in section.sentences), ""]
     if section.rows:
         lines += ["| | |", "|---|---|"]
-        lines += [f"| {_cell(row.label)} | {_cell(row.value)} |" for row in section.rows]
+        lines += [f"| {_escaped(row.label)} | {_escaped(row.value)} |" for row in section.rows]
         lines.append("")
     return lines
 
@@ -45,10 +45,6 @@ def _section(section: Section) -> list[str]:
 def _escaped(text: str) -> str:
     """Text that cannot become markup: a plugin's or a file's words stay words."""
     return re.sub(r"([<>|*\\])", r"\\\1", " ".join(text.split())).replace("](", "]\\(")
-
-
-def _cell(text: str) -> str:
-    return _escaped(text)
 
 
 FORMATS: Mapping[str, Callable[[Report], str]] = {".json": render_json, ".md": render_markdown}

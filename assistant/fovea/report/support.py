@@ -69,11 +69,11 @@ class Support:
             self._check_quotation(text, entries)
             return carried
         self._check_images(text, pieces)
+        if self._is_caveat(text, pieces):  # such as the one that the label contradicts the picture
+            return carried
         self._check_eyes(text, pieces)
         self._check_gradable(text, pieces)
         if entries and self.facts.is_quoted(text, self.texts(entries), least=1.0):
-            return carried
-        if self._is_caveat(text, pieces):
             return carried
         mentioned = sentences.phrases(text, self.facts.quantities)
         quantity = mentioned[-1][0] if mentioned else carried
@@ -82,6 +82,7 @@ class Support:
         graded = self._check_quality(text, pieces)
         quoted = self.facts.is_quoted(text, self.texts(stretch.cites), least=0.75)
         ranged = self._check_range(text, pieces, entries)
+        text = self._without_cases(text, pieces)
         rest = self._without_names(text)
         if JUDGEMENT.search(rest) and not (quoted or ranged or DECLINE.search(text)):
             raise Unsupported("no cited result makes this judgement")
@@ -93,6 +94,16 @@ class Support:
         if not (printed or found or graded or quoted or ranged or self._named_result(text, pieces)):
             raise Unsupported(f"nothing in it can be checked against [{pieces[0].id}]")
         return quantity
+
+    def _without_cases(self, text: str, pieces: Sequence[Evidence]) -> str:
+        """The text without labels and reasons of archived cases that it quotes as they are."""
+        for case in (case for piece in pieces for case in piece.result.similar):
+            text = text.replace(case.why.rstrip("."), " ")
+            *first, last = case.labels or ("",)
+            listed = f"{', '.join(first)} and {last}" if first else last
+            for labels in (", ".join(case.labels), listed):
+                text = text.replace(f"{case.case_id}, labelled {labels}", case.case_id)
+        return text
 
     def _without_names(self, text: str) -> str:
         """The text without names of diseases: `malignant` in one of them is no judgement."""
@@ -132,9 +143,9 @@ class Support:
     def _check_gradable(self, text: str, pieces: Sequence[Evidence]) -> None:
         if _GRADABLE.search(text) or DECLINE.search(text):
             return  # compared with the quality findings themselves
-        if self._is_caveat(text, pieces):
-            return
         for finding in (finding for piece in pieces for finding in piece.result.findings):
+            if finding.concept == "quality" and finding.detail:  # the gate's own reason
+                text = text.replace(finding.detail.rstrip("."), " ")
             text = text.replace((finding.value or "").replace("_", " ") or "\0", " ")
         touched = {name for name, pattern in _STRUCTURE.items() if pattern.search(text)}
         for key, _, _ in sentences.phrases(text, self.facts.names):

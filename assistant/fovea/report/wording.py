@@ -47,6 +47,9 @@ class Worder:
     def place(self, piece: Evidence, eye: Eye | None = None, *, joint: str = "of") -> str:
         """` of the right eye (OD) in img1`, as far as known and needed."""
         eye = eye or (self._eyes.get(piece.images[0]) if len(piece.images) == 1 else None)
+        seen = piece.result.finding("eye")
+        if seen and seen.value in EYE_NAMES and seen.value != eye:
+            eye = None  # the label contradicts the picture: the header says so, prose names neither
         words = f" {joint} the {EYE_NAMES[eye]}" if eye else ""
         if len(self._eyes) > 1 and len(piece.images) == 1:
             words += f" in {piece.images[0]}"

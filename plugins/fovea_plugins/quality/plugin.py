@@ -68,7 +68,7 @@ class AssessQuality(Plugin[NoArgs]):
                 concept="quality",
                 state="present",
                 value=visibility.grade,
-                detail=f"The photograph is judged by its vessels: {visibility.reason}.",
+                detail=f"{visibility.reason[:1].upper()}{visibility.reason[1:]}.",
             ),
             *(
                 Finding(concept=f"gradable_{name}", state=item.state, detail=item.reason)

@@ -140,13 +140,14 @@ def _caveats(similar: tuple[Neighbour, ...], *, enough: bool, size: int) -> tupl
         )
     ]
     if similar[0].closeness_percentile < NEAR_PERCENTILE:
-        caveats.append(
+        caveats.insert(  # first: a chat answer has room for one
+            0,
             Caveat(
                 code="not_similar_enough",
                 text="Even the nearest case is not closer than the nearest "
                 f"{100 - NEAR_PERCENTILE:.0f} % of random pairs of patients: "
-                "nothing should be concluded from these cases.",
-            )
+                "nothing can be concluded from these cases.",
+            ),
         )
     if not enough:
         caveats.append(
