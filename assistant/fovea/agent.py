@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 MAX_TRIES_PER_TOOL = 2
 MAX_QUESTION_CHARS = 4000
+STOPPED = "Stopped. What was measured so far is kept."
 
 
 def answer_turn(question: str, workbench: Workbench, model: BaseChatModel) -> Iterator[Event]:
@@ -58,7 +59,10 @@ def answer_turn(question: str, workbench: Workbench, model: BaseChatModel) -> It
     try:
         final = yield from _steps(messages, workbench, model, ids)
     except Cancelled:
-        final = Stopped(reason="cancelled", text="Stopped. What was measured so far is kept.")
+        final = Stopped(reason="cancelled", text=STOPPED)
+    except GeneratorExit:  # the page was closed: the transcript still says how the turn ended
+        session.messages.append(Message(role="assistant", content=STOPPED))
+        raise
     except StepLimitReached as error:
         final = Stopped(reason="steps", text=str(error))
     except FoveaError as error:
@@ -148,9 +152,9 @@ def _call(
 ) -> Generator[Event, None, ToolMessage]:
     """Run one tool call; whatever happens becomes a message that the model can use."""
     tool, call_id = call["name"], call["id"] or "call"
-    if bad_tries.get(tool, 0) >= MAX_TRIES_PER_TOOL:
-        raise StepLimitReached(f"`{tool}` was called wrongly {MAX_TRIES_PER_TOOL} times")
     try:
+        if bad_tries.get(tool, 0) >= MAX_TRIES_PER_TOOL:
+            raise BadArguments(tool, "It was called wrongly too often and is not tried again")
         if tool == DRAFT_REPORT:
             running = draft_report(workbench)
         else:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from fovea.evidence import Evidence
 from fovea.image import Eye
 from fovea.knowledge import Knowledge, load
 from fovea.registry import Registry
+from fovea.runner import finished
 from fovea.session import Session, SessionStore
 from fovea.settings import Settings
 from fovea.workbench import Workbench
@@ -164,7 +165,7 @@ class Assistant:
             if self.registry.manifest(tool).inputs.images != 1:
                 continue
             try:
-                _drain(bench.run(tool, {}, ("img1",)))
+                finished(bench.run(tool, {}, ("img1",)))
             except PluginError as error:
                 refused[tool] = str(error)
         return Analysis(session, dict(session.evidence), refused)
@@ -179,7 +180,7 @@ class Assistant:
         session = self.store.create()
         try:
             self._add(session, [image], [])
-            return _drain(self.workbench(session).run(tool, arguments, ("img1",))).as_json()
+            return finished(self.workbench(session).run(tool, arguments, ("img1",))).as_json()
         finally:
             self.store.delete(session.id)
 
@@ -200,7 +201,7 @@ class Assistant:
         session = self.store.create()
         try:
             self._add(session, images, eyes)
-            _drain(draft_report(self.workbench(session)))
+            finished(draft_report(self.workbench(session)))
             source = session.folder / f"{session.reports[-1].id}{out.suffix}"
             shutil.copyfile(source, out)
         finally:
@@ -248,13 +249,3 @@ def _arguments(started: CallStarted) -> dict[str, Any]:
     if len(started.images) == 2:
         images = {"first": started.images[0], "second": started.images[1]}
     return {**started.arguments, **images}
-
-
-def _drain(running: Generator[Event, None, Evidence]) -> Evidence:
-    """Run a tool to its end without showing its events."""
-    while True:
-        try:
-            next(running)
-        except StopIteration as ended:
-            evidence: Evidence = ended.value
-            return evidence

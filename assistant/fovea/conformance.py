@@ -6,7 +6,7 @@ import ast
 import hashlib
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from fovea.image import Eye
 from fovea.llm.base import minimal_value
 from fovea.manifest import Manifest, ManifestError, read_manifest
 from fovea.registry import Registry
+from fovea.runner import finished
 from fovea.services import Case, KnowledgeBase
 from fovea.settings import Settings
 from fovea.synthetic import synthetic_fundus, synthetic_photograph
@@ -120,24 +121,13 @@ def _run_problems(
         # A generator has a state: each run gets one in the same state.
         fresh = replace(context, work_dir=own, rng=np.random.default_rng(0))
         try:
-            result = _finished(registry, manifest.name, fresh, values)
+            result = finished(registry.call(manifest.name, fresh, values)).result
         except NotApplicable:
             return []
         prints.append(_fingerprint(result))
     if manifest.deterministic and prints[0] != prints[1]:
         return ["It is declared deterministic, but two runs on one picture differ"]
     return []
-
-
-def _finished(
-    registry: Registry, name: str, context: Context, arguments: Mapping[str, Any]
-) -> Result:
-    running = registry.call(name, context, arguments)
-    while True:
-        try:
-            next(running)
-        except StopIteration as stop:
-            return stop.value.result  # type: ignore[no-any-return]
 
 
 def _fingerprint(result: Result) -> str:
@@ -203,7 +193,7 @@ class _Earlier:
             images=images, work_dir=own, earlier={n: r for n, r in found.items() if r}
         )
         try:
-            return _finished(self.registry, provider, context, {})
+            return finished(self.registry.call(provider, context, {})).result
         except PluginError:
             return None
 

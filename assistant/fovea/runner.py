@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fovea.errors import Cancelled
 
@@ -30,6 +30,16 @@ class _Box(Generic[T]):
         self.value: T | None = None
         self.error: BaseException | None = None
         self.done = threading.Event()
+
+
+def finished(running: Generator[Any, None, T]) -> T:
+    """Run a generator to its end and give what it returns; what it yields is dropped."""
+    while True:
+        try:
+            next(running)
+        except StopIteration as ended:
+            value: T = ended.value
+            return value
 
 
 def run_in_thread(

@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import datetime
 import platform
+import tempfile
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from fovea.contract import Context, Result
-from fovea.errors import BadArguments, FoveaError, NotApplicable, PluginError
+from fovea.errors import (
+    BadArguments,
+    FoveaError,
+    NotAFundusPhotograph,
+    NotApplicable,
+    PluginError,
+    PluginFailed,
+)
 from fovea.events import Called, CallProgress, CallStarted, Event, Refused
 from fovea.evidence import Evidence, Provenance, call_key
+from fovea.image import Photograph
 from fovea.knowledge import Knowledge
 from fovea.manifest import Manifest
 from fovea.registry import CallRecord, Registry
+from fovea.runner import finished
 from fovea.services import Archive
 from fovea.session import Refusal, Session
 
@@ -73,7 +84,7 @@ class Workbench:
             before = self.session.refused.get(key)
             if before is not None:
                 raise NotApplicable(tool, before.what, why=before.why, fix=before.fix)
-            evidence = yield from self._run_now(manifest, arguments, images, call_id)
+            evidence = yield from self._guarded(manifest, arguments, images, call_id)
         except FoveaError as error:
             if isinstance(error, NotApplicable):
                 self.session.refused[key] = Refusal(
@@ -87,6 +98,22 @@ class Workbench:
         seconds = time.perf_counter() - clock
         yield Called(call_id=call_id, evidence=evidence, seconds=seconds, reused=False)
         return evidence
+
+    def _guarded(
+        self,
+        manifest: Manifest,
+        arguments: Mapping[str, Any],
+        images: tuple[str, ...],
+        call_id: str,
+    ) -> Run:
+        try:
+            return (yield from self._run_now(manifest, arguments, images, call_id))
+        except OSError as error:  # the host's own files; a plugin's are caught by the registry
+            raise PluginFailed(
+                manifest.name, "Its result could not be stored",
+                why=error.strerror or type(error).__name__,
+                fix="Free some disk space, or set `FOVEA_DATA_DIR` to a folder that is writable",
+            ) from error  # fmt: skip
 
     def _run_now(
         self,
@@ -197,6 +224,25 @@ class Workbench:
         )
         self.session.evidence[evidence.id] = evidence
         return evidence
+
+
+def require_fundus(photograph: Photograph, registry: Registry) -> None:
+    """Refuse a picture that the quality gate does not take for a retinal photograph.
+
+    Raises:
+        NotAFundusPhotograph: with the reason of the gate.
+    """
+    if GATE not in registry.names():
+        return
+    with tempfile.TemporaryDirectory(prefix="fovea-gate-") as folder:
+        context = Context(images=(photograph,), work_dir=Path(folder))
+        result = finished(registry.call(GATE, context, {})).result
+    finding = result.finding("fundus_photograph")
+    if finding is not None and finding.state != "present":
+        raise NotAFundusPhotograph(
+            "It does not look like a retinal photograph", where=photograph.handle,
+            why=finding.detail, fix="Leave it out, or give the fundus photograph itself",
+        )  # fmt: skip
 
 
 def _gate(manifest: Manifest, handle: str, quality: Result) -> None:

@@ -372,3 +372,10 @@ def test_the_chat_works_by_keyboard_alone(open_page: Open) -> None:
         " return getComputedStyle(b).outlineStyle; }"
     )
     assert outline == "solid"
+
+
+def test_a_request_under_another_host_name_is_refused(server: Server, open_page: Open) -> None:
+    page = open_page()
+    ours = page.request.get(server.url)
+    foreign = page.request.get(server.url, headers={"Host": "evil.example"})
+    assert (ours.status, foreign.status) == (200, 400)

@@ -256,3 +256,16 @@ def test_details_of_a_crash_go_to_the_log_and_not_to_the_screen(
     log = tmp_path / "home" / "fovea" / "log" / "fovea.log"
     assert "inner detail" in log.read_text()
     assert log.stat().st_mode & 0o077 == 0
+
+
+def test_a_cat_is_not_archived(tmp_path: Path, retina_path: Path) -> None:
+    from skimage.data import chelsea
+
+    cases = tmp_path / "cases"
+    cases.mkdir()
+    Image.fromarray(chelsea()).save(cases / "cat.png")
+    (cases / "eye.png").write_bytes(retina_path.read_bytes())
+    errors_csv = tmp_path / "errors.csv"
+    counts = json.loads(fovea("index", "add", cases, "--errors", errors_csv, "--json", code=3))
+    assert counts == {"added": 1, "failed": 1}
+    assert "cat.png,NotAFundusPhotograph" in errors_csv.read_text()

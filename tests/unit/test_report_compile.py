@@ -62,7 +62,7 @@ def test_every_sentence_passes_the_checker_and_none_was_withheld():
         assert check_text(text, made.EVERYTHING, KNOWLEDGE, images=(made.record(),)).struck == ()
     rows = compiled.section("limitations").rows
     assert not [row for row in rows if row.label == "Withheld sentence"]
-    assert len(compiled.section("biomarkers").sentences) >= 5
+    assert len(compiled.section("biomarkers").rows) >= 5
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,8 @@ def test_unusable_photograph_is_not_assessable_and_never_normal(bad):
     assert "0.42" not in text
     assert "normal" not in text
     assert "microaneurysm" not in text
-    assert "repeated" in text  # the advice that the knowledge base has for such a photograph
+    # The knowledge base has advice for a poor photograph, none for a picture of something else.
+    assert ("repeated" in text) == (bad != {"fundus": "absent"})
 
 
 def test_only_the_structure_that_is_not_gradable_is_left_out():
@@ -209,7 +210,8 @@ def test_reference_range_only_within_its_own_method():
         )
         piece = made.evidence(3, "segment_optic_disc", measurements=(*others, diameter))
         found = report((made.quality(), piece)).section("biomarkers").sentences
-        return next(s.facts[0].state for s in found if s.facts[0].name == "vertical_cdr")
+        states = [s.facts[0].state for s in found if s.facts[0].name == "vertical_cdr"]
+        return states[0] if states else "not_compared"
 
     assert position(made.BMES, "mm", 1.2, 0.6) == "above"
     assert position(made.BMES, "um", 1900.0, 0.7) == "within"
@@ -230,7 +232,7 @@ def test_recommendations_are_quoted_and_the_urgent_one_comes_first():
     compiled = report((made.quality(), piece))
     section = compiled.section("recommendation")
     assert [s.knowledge[0] for s in section.sentences] == ["haem_preretinal", "dr_npdr_moderate"]
-    assert section.rows[0].value == "U4 by uk_nhs"
+    assert section.rows[0].value.startswith("U4, within 24 hours (guideline set uk_nhs)")
     assert {entry.id for entry in compiled.knowledge} >= {"haem_preretinal", "dr_npdr_moderate"}
     assert compiled.section("differential").sentences[0].knowledge == ("htn_moderate",)
 

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from fovea.archive.records import NewCase, thumbnail_of
 from fovea.archive.store import Added, CaseArchive, Outcome
 from fovea.contract import EncoderPlugin
 from fovea.errors import ArchiveError, Cancelled, ConfigError, FoveaError
-from fovea.image import open_photograph
+from fovea.image import Photograph, open_photograph
 from fovea.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ def index_folder(
     *,
     folder: Path,
     metadata_csv: Path | None = None,
+    accept: Callable[[Photograph], None] = lambda photograph: None,
     settings: Settings | None = None,
     errors_csv: Path | None = None,
 ) -> Iterator[IngestEvent]:
@@ -71,6 +72,7 @@ def index_folder(
         archive: Where to.
         encoder: A loaded encoder.
         folder: Folder of photographs.
+        accept: Raises an `ImageError` for a photograph that must not be archived.
         metadata_csv: See `read_metadata`. It is read whole before the first file.
         settings: Limits for opening; the defaults when omitted.
         errors_csv: Write `file, error, reason` of each failure here.
@@ -87,7 +89,7 @@ def index_folder(
             fix="Check the spelling",
         )
     metadata = read_metadata(metadata_csv) if metadata_csv else {}
-    run = _Run(archive, encoder, settings or Settings(), metadata)
+    run = _Run(archive, encoder, settings or Settings(), metadata, accept)
     skipped = {path.resolve() for path in (metadata_csv, errors_csv) if path}
     files = _files(folder, skipped)
     return run.events(folder, sorted({*files, *metadata}), errors_csv)
@@ -111,9 +113,10 @@ class _Run:
         encoder: EncoderPlugin[Any],
         settings: Settings,
         metadata: Mapping[str, Metadata],
+        accept: Callable[[Photograph], None],
     ) -> None:
         self.archive, self.encoder, self.settings = archive, encoder, settings
-        self.metadata = metadata
+        self.metadata, self.accept = metadata, accept
         self.seen: dict[str, tuple[str, Metadata]] = {}
 
     def events(
@@ -162,6 +165,7 @@ class _Run:
                 taken=known.taken,
             )
         image = open_photograph(path, "photograph", eye=known.eye, settings=self.settings)
+        self.accept(image)
         case = NewCase(
             sha256=image.sha256,
             encoder_id=self.encoder.encoder_id,

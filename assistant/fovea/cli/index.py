@@ -41,9 +41,11 @@ def add(
     from fovea.contract import EncoderPlugin
     from fovea.errors import PluginUnavailable
     from fovea.registry import Registry
+    from fovea.workbench import require_fundus
 
     settings = settings_from(plugins_dir=plugins_dir)
-    encoder = Registry.discover(settings).load(ENCODER)
+    registry = Registry.discover(settings)
+    encoder = registry.load(ENCODER)
     if not isinstance(encoder, EncoderPlugin):
         raise PluginUnavailable(ENCODER, "It cannot embed photographs", fix="Derive EncoderPlugin")
     counts: dict[str, int] = {}
@@ -51,6 +53,7 @@ def add(
         _archive(settings),
         encoder,
         folder=folder,
+        accept=lambda photograph: require_fundus(photograph, registry),
         metadata_csv=metadata,
         errors_csv=errors,
         settings=settings,

@@ -72,7 +72,11 @@ def knowledge_mode(
     clause = _without_adverbials(clause)
     if _orders_measuring(clause):
         return "no"
-    if (_defines(clause) and clause.hits) or _asks_meaning(clause.words):
+    if _defines(clause) and (clause.hits or (anchored and PRONOUNS & set(clause.words))):
+        return "only"
+    if anchored and clause.words[:2] == ("what", "be") and set(clause.words[2:]) <= PRONOUNS:
+        return "only"
+    if _asks_meaning(clause.words):
         return "only"
     ranges = clause.has("range") or _asks_range(clause.words)
     guided = clause.has("guidance")
@@ -112,7 +116,7 @@ def _asks_in_general(clause: Clause, rest: Sequence[str]) -> bool:
     about = [hit for hit in clause.hits if hit.name not in _NEVER_DEFINED]
     if not about or rest[0] not in _INTERROGATIVES or asks & (_ACTS | {"explain", "region"}):
         return False
-    definite = "the" in clause.words[max(0, about[0].start - 1) : about[0].end]
+    definite = any("the" in clause.words[max(0, h.start - 1) : h.end] for h in about)
     specific = set(clause.words) & (PRONOUNS | _PRESENCE | {"any", "you", "image", "photo"})
     return not (definite or specific or clause.has("show"))
 
@@ -201,6 +205,8 @@ def _why_or_how(rest: Sequence[str], starts: Mapping[int, Hit]) -> bool:
     if rest[0] == "why":
         asked = second in {"do", "does"} or (second == "be" and _WORTH & set(rest))
         return bool(asked) and 2 in starts and starts[2].name != "explain"
+    if 0 in starts and starts[0].name == "explain":
+        return False  # "how do you know"
     if second == "be":
         return bool(_METHOD & set(rest)) and third != "the"
     general = 2 in starts or third in {"you", "one"}

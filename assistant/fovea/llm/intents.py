@@ -27,6 +27,9 @@ ReplyKind = Literal["", "empty", "greet", "thank", "about", "hostile", "outside"
 
 _HISTORY = 8
 _MEASURING = frozenset({"measure", "quantify", "compute", "calculate", "determine", "estimate"})
+_AT_HAND = frozenset(
+    {"be", "this", "one", "and", "eye", "it", "that", "what", "for", "in", "about"}
+)
 _UNJUDGED = frozenset({"assess_quality", "explain_prediction", "draft_report"})
 # After these words a sentence may go on: "instead of the disc I want the lesions".
 _BESIDES = frozenset(
@@ -128,7 +131,8 @@ class _Reader:
             bare = not found and not self.lexicon.subjects.find(kept)
             ahead = read_selection(kept) if bare else NO_SELECTION
             points_back |= not found and not part.told and _has_object(kept)
-            (told if part.told else asks).extend(found)
+            said = part.told or (_only_health(found) and kept[0] not in self.lexicon.heads)
+            (told if said else asks).extend(found)
         # What is told is background, unless nothing else is asked or "it" means what was told.
         return [*told, *asks] if points_back or not asks else asks, negated
 
@@ -201,7 +205,7 @@ class _Reader:
             return []
         mode = knowledge_mode(
             clause,
-            anchored=bool(self._anchor([])),
+            anchored=bool(self._anchor(so_far)),
             after_lookup=self.knowing or self._last_tools() == {LOOKUP},
             pictured=self.pictured,
         )
@@ -213,17 +217,24 @@ class _Reader:
         if not asks and "where" in words and [a.tool for a in so_far[-1:]] == ["classify_disease"]:
             return [Ask("explain_prediction", ("explain",))]  # "... and if so, show me where"
         if not asks or asks[0].concepts == ("health",):
-            asks = self._drawn(clause, so_far) or asks
+            asks = self._pointed(clause, so_far) or asks
         if mode == "also" and (asks or so_far or self.before):
             asks = [ask for ask in asks if ask.concepts != ("health",)]
             asks += self._lookup(clause.words, clause.of_role("strong"), [*so_far, *asks])
         return asks
 
-    def _drawn(self, clause: Clause, so_far: Sequence[Ask]) -> list[Ask]:
-        """Such as "trace them" after something was asked of the vessels."""
-        vessels = any(self._role(name) == "vessel" for name in self._anchor(so_far))
-        if vessels and clause.has("show") and PRONOUNS & set(clause.words):
+    def _pointed(self, clause: Clause, so_far: Sequence[Ask]) -> list[Ask]:
+        """Such as "trace them" after vessels, or "measure it" after a definition."""
+        words, anchor = set(clause.words), self._anchor(so_far)
+        if not anchor or not PRONOUNS & words:
+            return []
+        if self._role(anchor[0]) == "vessel" and clause.has("show"):
             return [Ask("segment_vessels", ("vessel",), selection=clause.selection)]
+        defined = bool(so_far) and so_far[-1].tool == LOOKUP
+        rest = words - self.lexicon.stop
+        if defined and ((_MEASURING & words and rest <= _MEASURING) or words <= _AT_HAND):
+            concepts = self.lexicon.concepts
+            return [Ask(concepts[n].tool, (n,), selection=clause.selection) for n in anchor]
         return []
 
     def _lookup(
@@ -351,6 +362,11 @@ class _Reader:
 
 def _until_break(words: Sequence[str]) -> list[str]:
     return list(takewhile(lambda word: word not in BREAKS, words))
+
+
+def _only_health(asks: Sequence[Ask]) -> bool:
+    """Whether a clause was read by a word like "worried" alone."""
+    return bool(asks) and all(ask.concepts == ("health",) for ask in asks)
 
 
 def _has_object(words: Sequence[str]) -> bool:

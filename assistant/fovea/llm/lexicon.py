@@ -6,7 +6,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Literal
 
@@ -91,8 +91,13 @@ class PhraseBook:
 def _phrase(text: str) -> Phrase:
     out: list[str] = []
     for part in text.split():
-        out += [part] if part.endswith("*") else tokens(part)
+        out += [part] if part.endswith("*") else _forms(part)
     return tuple(out)
+
+
+@lru_cache(maxsize=1 << 13)
+def _forms(word: str) -> tuple[str, ...]:
+    return tuple(tokens(word))
 
 
 def _fits(phrase: Phrase, words: Sequence[str]) -> bool:
@@ -156,10 +161,10 @@ def load_lexicon() -> Lexicon:
         | attributes.words()
     )
     known |= lists["generic"] | {word for book in cues.values() for word in book.words()}
-    known = {form for word in known for form in (word, *tokens(word))}
+    known = {form for word in known for form in (word, *_forms(word))}
     targets: dict[str, list[str]] = defaultdict(list)
     kept = lists["common"] - lists["spelling"]
-    for word in sorted({form for entry in domain for form in tokens(entry)} - kept):
+    for word in sorted({form for entry in domain for form in _forms(entry)} - kept):
         if len(word) >= 5 and word.isalpha():
             targets[word[0]].append(word)
     return Lexicon(
@@ -167,9 +172,9 @@ def load_lexicon() -> Lexicon:
         subjects=subjects,
         attributes=attributes,
         cues=cues,
-        heads=frozenset(w for head in lists["heads"] for w in tokens(head)),
-        stop=frozenset(w for stop in lists["stop"] for w in tokens(stop)) | lists["stop"],
-        generic=frozenset(w for entry in lists["generic"] for w in tokens(entry)),
+        heads=frozenset(w for head in lists["heads"] for w in _forms(head)),
+        stop=frozenset(w for stop in lists["stop"] for w in _forms(stop)) | lists["stop"],
+        generic=frozenset(w for entry in lists["generic"] for w in _forms(entry)),
         known=frozenset(known),
         targets={letter: tuple(words) for letter, words in targets.items()},
     )

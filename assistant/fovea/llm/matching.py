@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fovea.llm.base import ToolSpec
 from fovea.llm.lexicon import Lexicon, load_lexicon
@@ -32,8 +33,14 @@ class Match:
 def vocabulary(tools: Sequence[ToolSpec]) -> frozenset[str]:
     """Words of the tools' names and descriptions: none of them is a misspelling."""
     return frozenset(
-        word for tool in tools for word in tokens(f"{tool.name} {tool.description}")
+        word for tool in tools for word in _tokens(f"{tool.name} {tool.description}")
     ) - BREAKS  # fmt: skip
+
+
+@lru_cache(maxsize=512)
+def _tokens(text: str) -> tuple[str, ...]:
+    """Words of a tool's text, which is the same in every turn."""
+    return tuple(tokens(text))
 
 
 def match_tools(words: Sequence[str], tools: Sequence[ToolSpec]) -> list[Match]:
@@ -48,10 +55,10 @@ def match_tools(words: Sequence[str], tools: Sequence[ToolSpec]) -> list[Match]:
 
 def _match(asked: frozenset[str], tool: ToolSpec, lexicon: Lexicon) -> Match | None:
     described, _, examples = tool.description.partition("Examples:")
-    name = _content(tokens(tool.name), lexicon)
+    name = _content(_tokens(tool.name), lexicon)
     lines = _EXAMPLE.findall(examples) or examples.splitlines()
-    likeness = max((_jaccard(asked, _content(tokens(line), lexicon)) for line in lines), default=0)
-    owned = name | {w for w in _content(tokens(described + " " + examples), lexicon)
+    likeness = max((_jaccard(asked, _content(_tokens(line), lexicon)) for line in lines), default=0)
+    owned = name | {w for w in _content(_tokens(described + " " + examples), lexicon)
                     if w not in lexicon.known}  # fmt: skip
     owned_asked = {word for word in asked & owned if word not in lexicon.known}
     named = bool(name) and name <= asked

@@ -11,6 +11,11 @@ from fovea.llm.selection import Selection
 _ACTS = frozenset({"similar", "explain", "report", "report_word", "change", "compare"})
 _STRUCTURES = frozenset({"disc", "vessel", "artery", "vein", "macula", "fovea", "rim"})
 _QUALITY = frozenset({"quality", "laterality", "field", "modality"})
+_PLACING = frozenset(
+    {"along", "near", "around", "at", "beside", "above", "below", "from", "inside"}
+)
+_SIDED = frozenset({"nasal", "temporal", "superior", "inferior", "close", "closer", "next",
+                    "adjacent", "nasally", "temporally", "left", "right"})  # fmt: skip
 _SEEN = frozenset({"visible", "seen", "discernible", "identifiable"})
 _CASES = frozenset(
     {"case", "archive", "database", "before", "library", "patient", "neighbor", "people",
@@ -33,7 +38,12 @@ def image_asks(clause: Clause, last_tools: Collection[str]) -> list[Ask]:
         clause: A clause that is not about knowledge.
         last_tools: Tools of the question before, for "and the arteries?".
     """
-    strong = {hit.name for hit in clause.of_role("strong") if not _is_finding(clause, hit)}
+    placed = {hit for hit in clause.hits if _is_place(clause, hit)}
+    strong = {
+        hit.name
+        for hit in clause.of_role("strong")
+        if hit not in placed and not _is_finding(clause, hit)
+    }
     things = [n for n in clause.names if n in strong and n not in _ACTS]
     selection = clause.selection
     if "report" in strong and _exports_mask(clause):
@@ -89,6 +99,15 @@ def _is_finding(clause: Clause, hit: Hit) -> bool:
     return noun and described and before.endswith(_ADJECTIVES)
 
 
+def _is_place(clause: Clause, hit: Hit) -> bool:
+    """Such as "haemorrhages along the arcades": where to look for something else."""
+    before = [word for word in clause.words[max(0, hit.start - 3) : hit.start] if word != "the"]
+    located = hit.name in _STRUCTURES and bool(before) and before[-1] in _PLACING
+    sided = hit.name in _STRUCTURES and before[-1:] in (["to"], ["of"]) and before[0] in _SIDED
+    others = (h for h in clause.of_role("strong") if h.end <= hit.start)
+    return (located or sided) and any(h.name not in _STRUCTURES | _ACTS for h in others)
+
+
 def _exports_mask(clause: Clause) -> bool:
     """Such as "export the vessel mask": a file, but no report."""
     files = any(clause.words[hit.start : hit.end] == ("export",) for hit in clause.hits)
@@ -126,7 +145,7 @@ def _vessel_asks(
     clause: Clause, selection: Selection, last_tools: Collection[str], *, measured: bool
 ) -> list[Ask]:
     """Vessels are shown, unless an attribute of theirs is asked for."""
-    vessels = clause.of_role("vessel")
+    vessels = [hit for hit in clause.of_role("vessel") if not _is_place(clause, hit)]
     if not vessels:
         return []
     names = tuple(dict.fromkeys(hit.name for hit in vessels))

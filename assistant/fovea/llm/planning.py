@@ -45,6 +45,7 @@ REPLIES: Mapping[str, str] = {
 }
 NEED_IMAGE = "Please add a photograph first; without one there is nothing to measure."
 NEED_SECOND = "Please add a second photograph, of the other eye or of another visit, to compare."
+NO_TOOLS = "No plugin is installed that I could use."
 NEED_OTHER = "Please add a photograph of the other eye."
 _QUALITY, _REST = "I can assess image quality instead.", "I can measure everything else."
 PURPOSES: Mapping[str, tuple[str, str]] = {
@@ -131,7 +132,7 @@ class _Planner:
         if not asks:
             kind = reading.reply or ("empty" if reading.negated else "outside")
             able = "" if kind == "thank" else abilities(self.tools)
-            return Plan((), (f"{REPLIES[kind]} {able}".strip(),))
+            return Plan((), (f"{REPLIES[kind]} {able}".strip() or NO_TOOLS,))
         calls: list[PlannedCall] = []
         for ask in asks:
             calls += self._calls_for(ask, question)

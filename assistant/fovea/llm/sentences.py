@@ -20,6 +20,8 @@ _TOLD = frozenset(
      "look", "seem", "see", "saw", "came", "come", "went", "moved", "mentioned", "asked", "used",
      "suffer", "complain", "believe", "feel", "started", "noticed", "attend"}
 )  # fmt: skip
+_AGES = frozenset({"year", "yr", "yo", "f", "m", "male", "female"})
+_HISTORY = frozenset({"history", "hx", "pmh", "known", "hba1c", "aged"})
 _OPENERS = frozenset(
     {"well", "basically", "sorry", "hello", "hi", "right", "since", "because", ","}
 )
@@ -71,5 +73,7 @@ def _is_told(words: Sequence[str], lexicon: Lexicon) -> bool:
         rest.pop(0)
     if not rest or lexicon.has("request", rest):
         return False
-    aged = any(pair == ("year", "old") for pair in pairwise(rest))
-    return aged or (rest[0] in _TELLERS and bool(_TOLD & set(rest[1:])))
+    aged = any(first[0].isdigit() and unit in _AGES for first, unit in pairwise(rest))
+    return (
+        aged or bool(_HISTORY & set(rest)) or (rest[0] in _TELLERS and bool(_TOLD & set(rest[1:])))
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 
 BREAKS = frozenset({",", ".", "?", ";"})
 """Tokens that are not words: where a clause may end."""
@@ -48,6 +49,11 @@ _REWRITES = tuple(
         (r"(?i)\bimg[\s_#-]*(\d+)\b", r" img\1 "),
         (r"(?i)\b(?:image|photo|picture|photograph|scan)\s*(?:no\.?|number|#)?\s*(\d)\b(?!\.\d)",
          r" img\1 "),
+        *(
+            (rf"(?i)\b(?:image|photo|picture|photograph)\s+{word}(?=\s*(?:$|[,.?!;:]|(?:and|please|"
+             r"only|is|has|vs|then|but)\b))", f" img{number} ")
+            for number, word in enumerate(("one", "two", "three"), 1)
+        ),
         (r"(?i)\b(everything|anything|all) but\b", r"\1 except"),
         (r"(?i)\b1st\b", "first"),
         (r"(?i)\b2nd\b", "second"),
@@ -115,6 +121,7 @@ def tokens(text: str) -> list[str]:
     return [_word(found) for found in _TOKEN.findall(plain)]
 
 
+@lru_cache(maxsize=1 << 14)
 def _word(word: str) -> str:
     if word in BREAKS or word[0].isdigit():
         return word

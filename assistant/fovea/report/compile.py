@@ -23,7 +23,6 @@ from fovea.report.wording import Worder, is_position, quoted
 
 __all__ = ["TITLES", "Report", "compile_report"]
 
-URGENCY = ("U5", "U4", "U4w", "U3", "U2", "U1", "U0")
 _TOOLS: Mapping[str, tuple[str, ...]] = {
     "quality": ("assess_quality",),
     "optic_disc": ("segment_optic_disc",),
@@ -263,7 +262,8 @@ class _Compiler:
 
     def _biomarkers(self) -> Section:
         """Comparison with reference values; what no entry explains is listed as it is."""
-        found = []
+        found: list[Sentence] = []
+        uncompared: list[Sentence] = []
         for piece in self.evidence:
             if piece.tool == "compare_images" or self._is_barred(piece, None):
                 continue
@@ -271,13 +271,20 @@ class _Compiler:
                 entry = self._entry(m.name)
                 if entry is None and not is_position(m.name):
                     found.append(self.word.measurement(piece, m))
-                elif entry and entry.kind == "biomarker":
-                    barred = self._is_barred(piece, entry.structure)
-                    found += [] if barred else [self.word.comparison(piece, m, entry)]
+                elif entry and self._may_compare(piece, entry):
+                    compared = self.word.comparison(piece, m, entry)
+                    known = compared.facts[0].state != "not_compared"
+                    (found if known else uncompared).append(compared)
             for gap in piece.result.not_measured:
                 if self._entry(gap.name) is None:
                     found.append(self.word.missing(piece, gap))
+        if uncompared:
+            rows = self.word.not_compared(_once(uncompared))
+            return _bare("filled", sentences=tuple(_once(found)), rows=rows)
         return self._section("biomarkers", _once(found))
+
+    def _may_compare(self, piece: Evidence, entry: Entry) -> bool:
+        return entry.kind == "biomarker" and not self._is_barred(piece, entry.structure)
 
     def _comparison(self) -> Section:
         found = []
@@ -306,6 +313,10 @@ class _Compiler:
     def _bad_structures(self) -> list[frozenset[str]]:
         return [self.facts.ungradable.get(record.handle, frozenset()) for record in self.images]
 
+    def _is_fundus(self) -> bool:
+        found = [piece.result.finding("fundus_photograph") for piece in self.evidence]
+        return all(finding is None or finding.state == "present" for finding in found)
+
     def _differential(self) -> Section:
         found = []
         for _, entry, _ in self._findings("condition", ("present", "indeterminate")):
@@ -319,23 +330,12 @@ class _Compiler:
         entries = [entry for kind in ("condition", "finding")
                    for _, entry, _ in self._findings(kind, ("present",))]  # fmt: skip
         quality = self.knowledge.entries.get("quality")
-        if quality and any(len(bad) == 3 for bad in self._bad_structures()):
+        if quality and self._is_fundus() and any(len(b) == 3 for b in self._bad_structures()):
             entries.append(quality)
-        advice = [
-            (URGENCY.index(part.urgency), name, entry.id, part.text)
-            for entry in {entry.id: entry for entry in entries}.values()
-            for name, part in entry.referral.items()
-        ]
-        if not advice:
+        sentences, rows = framing.advice({entry.id: entry for entry in entries}.values())
+        if not rows:
             return _bare("absent", "Absent: no finding that a guideline gives advice on")
-        return _bare(
-            "filled",
-            sentences=tuple(quoted(text, knowledge=(i,)) for _, _, i, text in sorted(advice)),
-            rows=tuple(
-                Row(label=f"{i}: urgency", value=f"{URGENCY[rank]} by {name}")
-                for rank, name, i, _ in sorted(advice)
-            ),
-        )
+        return _bare("filled", sentences=sentences, rows=rows)
 
     def _similar(self) -> Section:
         found = [

@@ -1,14 +1,15 @@
-"""The parts of a report that are rows rather than prose: header, limits, provenance, sign-off."""
+"""The parts of a report that are rows rather than prose: header, advice, limits, provenance."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from fovea.evidence import Evidence, ImageRecord
 from fovea.image import Eye
-from fovea.report.labels import LABEL
-from fovea.report.model import Row
-from fovea.report.wording import EYE_NAMES
+from fovea.knowledge import Entry
+from fovea.report.labels import LABEL, URGENCY_WORDS
+from fovea.report.model import Row, Sentence
+from fovea.report.wording import EYE_NAMES, quoted
 
 SIGN_OFF = (
     Row(label="Status", value=LABEL),
@@ -53,6 +54,22 @@ def _eye(record: ImageRecord, inferred: frozenset[Eye]) -> str:
     if len(inferred) == 1:
         return f"{EYE_NAMES[next(iter(inferred))]}, inferred from the photograph"
     return "unknown: nobody named it and the photograph does not decide it"
+
+
+def advice(entries: Iterable[Entry]) -> tuple[tuple[Sentence, ...], tuple[Row, ...]]:
+    """Guideline advice quoted from entries, and its urgency, the most urgent first."""
+    ranks = list(URGENCY_WORDS)
+    found = sorted(
+        (ranks.index(part.urgency), guidelines, entry.id, entry.name.en, part.text)
+        for entry in entries
+        for guidelines, part in entry.referral.items()
+    )
+    sentences = tuple(quoted(text, knowledge=(i,)) for _, _, i, _, text in found)
+    rows = tuple(
+        Row(label=name, value=f"{key}, {URGENCY_WORDS[key]} (guideline set {guidelines}) [K:{i}]")
+        for key, guidelines, i, name in ((ranks[r], g, i, name) for r, g, i, name, _ in found)
+    )
+    return sentences, rows
 
 
 def limitations(refused: Mapping[str, str], withheld: Sequence[str]) -> tuple[Row, ...]:

@@ -11,3 +11,14 @@ TITLES = (
     ("provenance", "Provenance"), ("sign_off", "Sign-off"),
 )  # fmt: skip
 """Key and title of the 17 sections, in order."""
+
+URGENCY_WORDS = {
+    "U5": "at once",
+    "U4": "within 24 hours",
+    "U4w": "within one working day",
+    "U3": "urgent: within one to two weeks",
+    "U2": "soon: within four weeks",
+    "U1": "routine referral",
+    "U0": "routine recall",
+}
+"""Normalised urgency of guideline advice, most urgent first."""

@@ -9,7 +9,7 @@ from fovea.evidence import Evidence
 from fovea.image import Eye
 from fovea.knowledge import Entry, Knowledge
 from fovea.report.facts import disc_diameter_mm
-from fovea.report.model import Fact, Sentence
+from fovea.report.model import Fact, Row, Sentence
 
 EYE_NAMES: dict[Eye, str] = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
 _UNITS = {"1": "", "um": " µm", "um2": " µm²", "mm2": " mm²", "px2": " px²", "deg": "°"}
@@ -150,20 +150,18 @@ class Worder:
         return [quoted(text, tuple(dict.fromkeys(found))) for text, found in ids.items()]
 
     def comparison(self, piece: Evidence, m: Measurement, entry: Entry) -> Sentence:
-        """Where a biomarker lies in the range of its own method, or why that is not said."""
+        """Where a biomarker lies in the range of its own method, or that it was not compared."""
         name, where = name_of(m.name, self._knowledge), self.place(piece, m.eye)
         result = self._knowledge.compare_to_range(
             entry.id, m.value, output=m.name, method=m.method,
             disc_diameter_mm=disc_diameter_mm(piece),
         )  # fmt: skip
         where += f" in {m.zone.replace('_', ' ')}" if m.zone else ""
-        cites = f"[{piece.id}][K:{entry.id}]"
-        if result.position is None:
-            text = f"The {name}{where} was not compared with reference values {cites}."
-        else:
-            text = f"The {name}{where} is {result.position} the reference range {cites}."
+        said = "was not compared with reference values"
+        if result.position is not None:
+            said = f"is {result.position} the reference range"
         return Sentence(
-            text=text,
+            text=f"The {name}{where} {said} [{piece.id}][K:{entry.id}].",
             evidence=(piece.id,),
             knowledge=(entry.id,),
             facts=(
@@ -174,6 +172,19 @@ class Worder:
                 ),
             ),
         )  # fmt: skip
+
+    def not_compared(self, comparisons: Iterable[Sentence]) -> tuple[Row, ...]:
+        """A row per biomarker that has no reference value of its own method, with the reason."""
+        rows = {}
+        for sentence in comparisons:
+            fact = sentence.facts[0]
+            name = f"{name_of(fact.name, self._knowledge)} {fact.eye or ''}".rstrip()
+            where = f", {fact.zone.replace('_', ' ')}" if fact.zone else ""
+            where += f", {fact.image}" if len(self._eyes) > 1 else ""
+            cites = "".join(f"[{i}]" for i in sentence.evidence)
+            value = printed(fact.value or 0.0, fact.unit or "1")
+            rows[name + where] = f"{value} {cites}, not compared: {fact.text}"
+        return tuple(Row(label=label, value=value) for label, value in rows.items())
 
 
 def quoted(text: str, evidence: tuple[str, ...] = (), knowledge: tuple[str, ...] = ()) -> Sentence:

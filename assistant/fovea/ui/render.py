@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fovea.contract import Measurement
 from fovea.errors import FoveaError
 from fovea.events import (
     AnswerChunk,
@@ -87,11 +86,6 @@ def number(value: float) -> str:
 def unit_text(unit: str) -> str:
     """A UCUM unit as people write it; nothing for a plain ratio."""
     return _UNITS.get(unit, unit)
-
-
-def value_text(measurement: Measurement) -> str:
-    """Value and unit of a measurement."""
-    return f"{number(measurement.value)} {unit_text(measurement.unit)}".strip()
 
 
 def explain(error: FoveaError) -> str:

@@ -94,6 +94,7 @@ def start(assistant: Assistant, *, open_browser: bool = False) -> RunningPage:
         enable_monitoring=False,
         run_history=False,
         footer_links=[],
+        app_kwargs={"middleware": [only_local_names(settings.host)]},
         theme=gr.themes.Default(
             primary_hue="teal", neutral_hue="slate", font=FONTS, font_mono=MONO_FONTS
         ),
@@ -122,6 +123,20 @@ def refuse_other_machines(host: str) -> None:
             fix="Keep `127.0.0.1` and come in through `ssh -L 7860:127.0.0.1:7860`, or put a "
             "reverse proxy with login in front",
         )
+
+
+def only_local_names(host: str) -> Any:
+    """Middleware that refuses requests under another host name.
+
+    A foreign page whose name was made to point here (DNS rebinding) would
+    otherwise be let in as if it were ours.
+    """
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    # The middleware cuts the port at the first colon: "[" is what is left of an IPv6 address.
+    names = ["localhost", "127.0.0.1", "[" if ":" in host else host]
+    return Middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
 
 
 def free_port(host: str, port: int) -> int:
