@@ -53,7 +53,10 @@ PURPOSES: Mapping[str, tuple[str, str]] = {
     "segment_vessels": ("outlining vessels", _QUALITY),
     "segment_optic_disc": ("measuring disc and cup", "I can look up what the terms mean."),
     "segment_lesions": ("finding lesions", _QUALITY),
-    "classify_disease": ("grading for disease", "I can look up the grading criteria."),
+    "classify_disease": (
+        "grading for disease",
+        "Please ask the clinician in charge; I can look up the grading criteria.",
+    ),
     "measure_biomarkers": ("measuring vessel biomarkers", "I can look up what the terms mean."),
     "find_similar_cases": ("finding similar cases", "I can describe this photograph instead."),
     "explain_prediction": ("explaining a result", "I can describe the photograph instead."),
@@ -136,7 +139,9 @@ class _Planner:
         calls: list[PlannedCall] = []
         for ask in asks:
             calls += self._calls_for(ask, question)
-        unique = {f"{call.tool}{sorted(call.arguments.items())}": call for call in calls}
+        unique: dict[str, PlannedCall] = {}
+        for call in calls:  # the first ask that needs a call decides what is answered from it
+            unique.setdefault(f"{call.tool}{sorted(call.arguments.items())}", call)
         return Plan(tuple(unique.values()), tuple(dict.fromkeys(self.notes)))
 
     def _with_other_tools(self, reading: Reading) -> list[Ask]:

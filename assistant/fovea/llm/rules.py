@@ -104,9 +104,11 @@ class RulesChatModel(BaseChatModel):
             default=None,
         )
         questions = [str(m.text) for m in messages if isinstance(m, HumanMessage)]
-        images = self._images(messages)
-        plan = plan_turn(questions or [""], images, self.tools)
         turn = messages[start + 1 :] if start is not None else []
+        # Planned as before the calls: an eye that they found must not change what was asked.
+        known = self._images(messages[: len(messages) - len(turn)])
+        plan = plan_turn(questions or [""], known, self.tools)
+        images = self._images(messages)
         if any(isinstance(message, ToolMessage) for message in turn):
             # Without a plan of its own there is nothing that it could not do.
             notes = plan.notes if plan.calls else ()
