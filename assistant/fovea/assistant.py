@@ -9,7 +9,9 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -101,6 +103,17 @@ class Assistant:
         from fovea.llm.base import load_model
 
         return load_model(self.settings)
+
+    def warm_up(self) -> None:
+        """Load every plugin with weights in the background, so that no question waits for it."""
+
+        def load_all() -> None:
+            for name in self.registry.healthy_names():
+                if self.registry.manifest(name).weights:
+                    with contextlib.suppress(PluginError):  # said when the plugin is called
+                        self.registry.load(name)
+
+        threading.Thread(target=load_all, name="fovea-warm-up", daemon=True).start()
 
     def workbench(self, session: Session) -> Workbench:
         """The tools, applied to one session."""

@@ -10,7 +10,7 @@ import datetime
 import platform
 import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,6 +36,7 @@ from fovea.services import Archive
 from fovea.session import Refusal, Session
 
 GATE = "assess_quality"
+EYE_CONFLICT = "eye_conflict"
 SEED = 0
 
 Run = Generator[Event, None, Evidence]
@@ -163,7 +164,7 @@ class Workbench:
         )  # fmt: skip
         record = yield from _as_progress(calling, call_id)
         used = sorted({e.id for found in earlier for e in found.values()}, key=lambda i: int(i[1:]))
-        return self._keep(manifest, arguments, images, record, tuple(used))
+        return self._keep(manifest, arguments, images, record, used=tuple(used), earlier=earlier)
 
     def _prepare(
         self, manifest: Manifest, handle: str, call_id: str
@@ -198,14 +199,16 @@ class Workbench:
         arguments: Mapping[str, Any],
         images: tuple[str, ...],
         record: CallRecord,
+        *,
         used: tuple[str, ...],
+        earlier: Sequence[Mapping[str, Evidence]],
     ) -> Evidence:
         records = [self.session.images[handle] for handle in images]
         evidence = Evidence(
             id=self.session.next_evidence_id(),
             tool=manifest.name,
             images=images,
-            result=record.result,
+            result=_with_conflicts(record.result, earlier),
             provenance=Provenance(
                 plugin=manifest.name,
                 plugin_version=manifest.version,
@@ -264,6 +267,18 @@ def _gate(manifest: Manifest, handle: str, quality: Result) -> None:
                 why=finding.detail,
                 fix="Retake the photograph",
             )
+
+
+def _with_conflicts(result: Result, earlier: Sequence[Mapping[str, Evidence]]) -> Result:
+    """The result with the gate's doubt about the eye, which whatever names the eye inherits."""
+    found = {
+        caveat.text: caveat
+        for outputs in earlier
+        for evidence in outputs.values()
+        for caveat in evidence.result.caveats
+        if caveat.code == EYE_CONFLICT
+    }
+    return result.model_copy(update={"caveats": (*found.values(), *result.caveats)})
 
 
 def _outputs(manifest: Manifest, evidence: Evidence) -> dict[str, Evidence]:

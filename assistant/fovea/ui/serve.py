@@ -101,6 +101,7 @@ def start(assistant: Assistant, *, open_browser: bool = False) -> RunningPage:
         css_paths=[ASSETS / "page.css"],
         js=(ASSETS / "page.js").read_text(encoding="utf-8"),
     )
+    assistant.warm_up()
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return RunningPage(f"http://{host}:{port}/", page, uploads)
 
