@@ -11,32 +11,33 @@ import pytest
 from skimage import data
 
 from fovea.contract import Context, NoArgs, Result, read_mask
-from fovea.errors import NotApplicable
+from fovea.errors import NotApplicable, PluginUnavailable
 from fovea.image import Scale, open_photograph
 from fovea.manifest import read_manifest
 from fovea_plugins import quality
 from fovea_plugins.quality.plugin import AssessQuality
 from fovea_plugins.segmenter import optic_disc
-from fovea_plugins.segmenter.optic_disc.contours import ANGLES, closed_path, fit_ellipse
 from fovea_plugins.segmenter.optic_disc.plugin import SegmentOpticDisc
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 GOLDEN = {
-    "x": 217.0,
+    "x": 211.0,
     "y": 646.0,
-    "disc_diameter_vertical": 207.0,
-    "disc_diameter_horizontal": 185.0,
-    "vertical_cdr": 0.64,
-    "horizontal_cdr": 0.70,
+    "disc_diameter_vertical": 206.0,
+    "disc_diameter_horizontal": 178.0,
+    "vertical_cdr": 0.67,
+    "horizontal_cdr": 0.68,
 }
-"""Seen to follow the disc edge in an overlay; a change beyond the tolerances needs a new look."""
+"""Disc seen to follow its edge in an overlay; the cup is read too large here, as the card says."""
 
 LANDMARKS = ("disc_x", "disc_y", "fovea_x", "fovea_y", "eye")
 
 
 def _made(package, kind):
     folder = Path(package.__file__).parent
-    return kind(read_manifest(folder / "plugin.toml"), folder)
+    made = kind(read_manifest(folder / "plugin.toml"), folder)
+    made.load("cpu")
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +141,27 @@ def test_area_only_with_a_scale(plugin, context_of, retina):
     assert [item.name for item in result.not_measured] == ["disc_area"]
 
 
+def test_without_its_weights_it_refuses(context_of, retina, tmp_path):
+    folder = Path(optic_disc.__file__).parent
+    bare = SegmentOpticDisc(read_manifest(folder / "plugin.toml"), tmp_path)
+    with pytest.raises(FileNotFoundError):
+        bare.load("cpu")
+    with pytest.raises(PluginUnavailable):
+        bare.run(context_of(retina), NoArgs())
+
+
+def test_a_grey_picture_is_outlined_with_a_caveat(plugin, context_of, retina):
+    landmarks = context_of(retina).earlier["disc_x"]
+    context = context_of(retina)
+    plugin.run(context, NoArgs())
+    disc = _masks(context)[0]
+    grey = context_of(np.repeat(retina[..., 1:2], 3, axis=2), landmarks=landmarks)
+    result = plugin.run(grey, NoArgs())
+    found = _masks(grey)[0]
+    assert 2 * (disc & found).sum() / (disc.sum() + found.sum()) > 0.85
+    assert "grey_picture" in {caveat.code for caveat in result.caveats}
+
+
 def test_no_disc_in_the_field_is_not_applicable(plugin, context_of, retina):
     with pytest.raises(NotApplicable) as caught:
         plugin.run(context_of(retina[:, 500:]), NoArgs())
@@ -177,22 +199,6 @@ def test_place_without_a_disc_is_not_applicable(plugin, context_of, retina):
     )
     with pytest.raises(NotApplicable):
         plugin.run(context_of(retina, landmarks=moved), NoArgs())
-
-
-def test_closed_path_finds_a_known_boundary():
-    angle = np.arange(ANGLES) * 2 * np.pi / ANGLES
-    truth = 20 + 5 * np.sin(angle)
-    cost = np.abs(np.arange(40)[None, :] - truth[:, None]).astype(np.float32)
-    path = closed_path(cost, bend=0.01)
-    assert np.abs(path - truth).max() <= 1
-    assert abs(int(path[0]) - int(path[-1])) <= 1
-
-
-def test_ellipse_of_a_circle():
-    ellipse = fit_ellipse((50.0, 60.0), np.full(ANGLES, 30.0))
-    assert (ellipse.x, ellipse.y) == pytest.approx((50, 60), abs=0.1)
-    assert ellipse.extent() == pytest.approx((60, 60), abs=0.2)
-    assert ellipse.mask((120, 120)).sum() == pytest.approx(np.pi * 900, rel=0.02)
 
 
 @pytest.mark.shared_data

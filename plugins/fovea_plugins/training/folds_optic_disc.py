@@ -3,7 +3,8 @@
 Photographs with an outlined cup are dealt to folds in the order of their table.
 Each fold is judged by weights trained on the others and on all photographs
 without an outlined cup. With `--cross`, sets without cups are judged by weights
-trained on the sets with cups only.
+trained on the sets with cups only. Weights that are complete in `--out` are not
+trained again.
 """
 
 from __future__ import annotations
@@ -50,16 +51,18 @@ def _two_kinds(root: Path) -> tuple[list[Entry], list[Entry]]:
 
 
 def _trained(train: list[Entry], out: Path, steps: int) -> DiscNetwork:
-    trainer = Trainer(optic_disc.OpticDiscTask(train), out, replace(optic_disc.SCHEDULE, steps=steps))
-    trainer.resume()
-    return DiscNetwork.read(trainer.run())
+    path = out / f"{optic_disc.NAME}.safetensors"
+    if not path.exists():  # a run writes its weights when it is complete
+        task = optic_disc.OpticDiscTask(train)
+        path = Trainer(task, out, replace(optic_disc.SCHEDULE, steps=steps)).run()
+    return DiscNetwork.read(path)
 
 
 def main() -> None:
     """Reads the arguments; progress goes to stderr, figures as JSON to stdout."""
     parser = argparse.ArgumentParser(prog="python -m fovea_plugins.training.folds_optic_disc")
     parser.add_argument("--data", type=Path, required=True, help="a data set, or a folder of them")
-    parser.add_argument("--out", type=Path, required=True, help="weights are kept here")
+    parser.add_argument("--out", type=Path, required=True, help="weights are kept and reused here")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=optic_disc.SCHEDULE.steps)
     parser.add_argument("--cross", action="store_true", help="judge the sets without cups")

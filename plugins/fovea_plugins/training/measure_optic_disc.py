@@ -20,7 +20,7 @@ from fovea_plugins.quality.plugin import AssessQuality
 from fovea_plugins.segmenter import optic_disc as shipped
 from fovea_plugins.segmenter.optic_disc.network import DiscNetwork
 from fovea_plugins.segmenter.optic_disc.reading import MIN_CERTAINTY, read_disc
-from fovea_plugins.training import data, metrics
+from fovea_plugins.training import metrics
 from fovea_plugins.training.data import Bytes, Entry
 from fovea_plugins.training.trainer import read_facts
 
@@ -121,6 +121,8 @@ def judge(
         if ratio is not None:
             figures["vertical_cdr"] = ratio
             figures["error_to_mask"] = ratio - height_of(cup) / height_of(disc)
+            across = (found.horizontal_ratio or 0.0) - height_of(cup.T) / height_of(disc.T)
+            figures["horizontal_error_to_mask"] = across
             experts = expert_ratio(entry)
             if experts is not None:
                 figures["error_to_experts"] = ratio - experts
@@ -159,7 +161,12 @@ def _of_set(rows: list[dict[str, Any]]) -> dict[str, Any]:
         values = [row.get(name) for row in rows]
         return metrics.summary([abs(v) if absolute and v is not None else v for v in values])
 
-    errors = ("error_to_experts", "error_to_mask", "disc_height_error")
+    errors = (
+        "error_to_experts",
+        "error_to_mask",
+        "horizontal_error_to_mask",
+        "disc_height_error",
+    )
     return {
         "photographs": len(rows),
         "refused": sum("refused" in row for row in rows),
@@ -168,7 +175,10 @@ def _of_set(rows: list[dict[str, Any]]) -> dict[str, Any]:
         **{f"abs_{name}": summary(name, absolute=True) for name in errors},
         **{f"mean_{name}": summary(name) for name in errors},
         "seconds": summary("seconds"),
-        "interval": interval([r["error_to_experts"] for r in rows if "error_to_experts" in r]),
+        "intervals": {
+            name: interval([row[name] for row in rows if row.get(name) is not None])
+            for name in errors
+        },
         "each": rows,
     }
 

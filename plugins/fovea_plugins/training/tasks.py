@@ -15,7 +15,10 @@ from typing import Any
 
 from fovea.errors import ConfigError
 
-TASKS = {"vessels": "fovea_plugins.training.vessels"}
+TASKS = {
+    "vessels": "fovea_plugins.training.vessels",
+    "optic_disc": "fovea_plugins.training.optic_disc",
+}
 """Module of each task. One more task is one more line and one more module."""
 
 log = logging.getLogger(__name__)

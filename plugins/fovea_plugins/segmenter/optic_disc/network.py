@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,33 +22,19 @@ from fovea_plugins.training.nets import NetConfig, WNet
 FIRST_WIDTH = 1 / 2.2
 """Width of the first square as a share of the field diameter: about 2.3 to 3.5 discs."""
 
-SECOND_WIDTH = 2.2
-"""Width of the second square in disc diameters."""
+SECOND_WIDTHS = (1.9, 2.6)
+"""Widths of the squares of the second look in disc diameters, narrowest first."""
 
 MIRRORS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the network saw in one square.
-
-    Attributes:
-        crop: The square.
-        each: (4, 2, H, W) probabilities of disc and cup, one for each mirror image.
-    """
+    """What the network saw in one square: probabilities of disc and cup, (H, W) each."""
 
     crop: Crop
-    each: Floats
-
-    @property
-    def disc(self) -> Floats:
-        """Mean probability of disc (H, W)."""
-        return np.asarray(self.each[:, 0].mean(axis=0))
-
-    @property
-    def cup(self) -> Floats:
-        """Mean probability of cup (H, W), nowhere above that of disc."""
-        return np.asarray(self.each[:, 1].mean(axis=0))
+    disc: Floats
+    cup: Floats
 
 
 def log_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,36 +66,46 @@ class DiscNetwork:
         network.load_state_dict(tensors)
         return cls(network)
 
-    def probabilities(
-        self, pixels: NDArray[Any], inside: Mask, *, mirrored: bool = True
-    ) -> Floats:
-        """Probabilities of disc and cup, (4, 2, H, W) or (1, 2, H, W) without mirror images.
+    def probabilities(self, pixels: NDArray[Any], inside: Mask) -> Floats:
+        """Probabilities of disc and cup, (4, 2, H, W): the square and its mirror images.
 
         Args:
             pixels: (H, W, 3) RGB, 0 to 255; H and W multiples of the network's own.
             inside: (H, W) bool, the field of view.
-            mirrored: Look at the three mirror images as well.
         """
         picture = torch.from_numpy(network_input(pixels, inside))[None]
-        axes = MIRRORS if mirrored else MIRRORS[:1]
         with torch.inference_mode():
-            views = torch.cat([picture.flip(axis) for axis in axes])
+            views = torch.cat([picture.flip(axis) for axis in MIRRORS])
             logits = self._network(views.contiguous(memory_format=torch.channels_last))[-1]
             found = torch.exp(log_probabilities(logits)[0])
-            back = torch.cat(
-                [one[None].flip(axis) for one, axis in zip(found, axes, strict=True)]
-            )
-        return np.asarray(back.numpy() * inside, np.float32)
+            pairs = zip(found, MIRRORS, strict=True)
+            back = torch.cat([one[None].flip(axis) for one, axis in pairs])
+        return np.asarray(back.mean(dim=0).numpy() * inside, np.float32)
 
     def first_look(self, photograph: Photograph, centre_xy: NDArray[Any]) -> Seen:
-        """The square of fixed width around a place (x, y) of the original, one look."""
+        """The square of fixed width around a place (x, y) of the original."""
         width = FIRST_WIDTH * 2.0 * photograph.field_circle.radius
         crop = cut_crop(photograph, centre_xy, width)
-        return Seen(crop, self.probabilities(crop.pixels, crop.inside, mirrored=False))
+        return Seen(crop, *self.probabilities(crop.pixels, crop.inside))
 
     def second_look(
         self, photograph: Photograph, centre_xy: NDArray[Any], disc_diameter_px: float
     ) -> Seen:
-        """The square that a disc of this place and size fills alike on every camera."""
-        crop = cut_crop(photograph, centre_xy, SECOND_WIDTH * disc_diameter_px)
-        return Seen(crop, self.probabilities(crop.pixels, crop.inside))
+        """Squares that a disc of this place and size fills alike on every camera, averaged."""
+        crops = [cut_crop(photograph, centre_xy, w * disc_diameter_px) for w in SECOND_WIDTHS]
+        found = [
+            _resampled(self.probabilities(crop.pixels, crop.inside), crop, crops[0])
+            for crop in crops
+        ]
+        return Seen(crops[0], *np.mean(found, axis=0))
+
+
+def _resampled(maps: Floats, crop: Crop, other: Crop) -> Floats:
+    """Maps (2, H, W) of one square in the pixels of another."""
+    scale = other.step / crop.step
+    shift_x = (0.5 * other.step + other.left - crop.left) / crop.step - 0.5
+    shift_y = (0.5 * other.step + other.top - crop.top) / crop.step - 0.5
+    matrix = np.array([[scale, 0.0, shift_x], [0.0, scale, shift_y]])
+    size = maps.shape[:0:-1]
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.stack([cv2.warpAffine(one, matrix, size, flags=how) for one in maps])

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from fovea_plugins.segmenter.optic_disc.crop import Crop
     from fovea_plugins.segmenter.optic_disc.network import DiscNetwork, Seen
 
-MIN_CERTAINTY = 0.8
+MIN_CERTAINTY = 0.85
 """Mean disc probability within the outline below which no disc was seen."""
 
-DISC_THRESHOLD = 0.5
-CUP_THRESHOLD = 0.5
+DISC_THRESHOLD = 0.7
+CUP_THRESHOLD = 0.6
 HARMONICS = 2
 
 
@@ -59,9 +59,9 @@ def read_disc(
     rough = smooth_outline(first.disc, threshold=DISC_THRESHOLD, harmonics=HARMONICS)
     if rough is None:
         return None
-    centre = first.crop.to_original(rough.centre)
-    second = network.second_look(photograph, centre, rough.diameter * first.crop.step)
-    return outlines(second)
+    # One second look only: repeated ones drifted to ever smaller discs where the first was wrong.
+    disc = _placed(rough, first.crop)
+    return outlines(network.second_look(photograph, disc.centre, disc.diameter))
 
 
 def outlines(seen: Seen) -> Reading | None:
@@ -72,9 +72,7 @@ def outlines(seen: Seen) -> Reading | None:
     if disc is None or within is None or not within.any():
         return None
     certainty = float(seen.disc[within].mean())
-    return Reading(
-        _placed(disc, seen.crop), _placed(cup, seen.crop) if cup else None, certainty
-    )
+    return Reading(_placed(disc, seen.crop), _placed(cup, seen.crop) if cup else None, certainty)
 
 
 def _placed(outline: Outline, crop: Crop) -> Outline:
