@@ -305,7 +305,7 @@ def test_a_session_that_has_ended_is_said_and_replaced(
     assert not mine.exists()
     answered(page, "What is the cup-to-disc ratio?")
     assert "The earlier session has ended" in page.locator("#fovea-chat").inner_text()
-    assert "photograph" in answered(page, "Is this photograph good enough?", retina_path)
+    assert "gradable" in answered(page, "Is this photograph good enough?", retina_path)
 
 
 def test_an_unexpected_error_is_one_message_and_the_page_goes_on(

@@ -214,6 +214,22 @@ def test_a_segment_takes_the_opinion_of_its_majority():
     assert settled[vessel].all()
 
 
+def test_specks_go_and_vessels_stay():
+    mask = np.zeros((FIELD, FIELD), bool)
+    mask[80:84, 20:140] = True
+    mask[30, 30] = True
+    cleaned = infer_vessels.without_specks(mask, 1.25 * FIELD)
+    assert cleaned.sum() == 480
+    assert not cleaned[30, 30]
+
+
+def test_cuts_are_put_where_they_separate():
+    share = np.array([0.1, 0.2, 0.38, 0.41, 0.9], np.float32)
+    truth = np.array([False, False, False, True, True])
+    assert measure_vessels.best_artery_cut([(share, truth)]) == 0.4
+    assert 0.38 < measure_vessels.best_threshold([(share, truth)]) <= 0.41
+
+
 def test_the_network_takes_any_size_and_says_nothing_outside_the_field():
     network = infer_vessels.VesselNetwork(WNet(TINY))
     pixels, _, fov = draw_fundus(2, size=175)

@@ -14,8 +14,9 @@ from torch.nn import functional as F  # noqa: N812
 from fovea_plugins.training import augment, data, metrics, trainer
 from fovea_plugins.training.data import Entry, Floats, Sample
 from fovea_plugins.training.infer_vessels import FIELD_DIAMETER_PX, VesselNetwork, network_input
-from fovea_plugins.training.measure_vessels import best_threshold, evaluate
+from fovea_plugins.training.measure_vessels import best_artery_cut, best_threshold, evaluate
 from fovea_plugins.training.nets import NetConfig, WNet
+from fovea_plugins.training.sides import settle_sides
 from fovea_plugins.training.trainer import Schedule
 
 __all__ = ["SCHEDULE", "VesselTask", "evaluate", "finish", "make", "vessel_labels"]
@@ -74,8 +75,8 @@ class VesselTask:
             if entry.use == "train" and (entry.dataset in TRAIN_SETS or entry.folder == root)
         ]
         train, held = data.split_held_out(entries, HELD_OUT_EVERY)
-        self._samples = [self._sample(entry, ZOOM) for entry in train]
-        self._held = [self._sample(entry, 1.0) for entry in held]
+        self._samples = [self.sample(entry, ZOOM) for entry in train]
+        self._held = [self.sample(entry, 1.0) for entry in held]
         self._curves = {(s.dataset, s.name): augment.tone_curve(s) for s in self._samples}
         self.facts: Mapping[str, Any] = {
             "task": NAME,
@@ -87,7 +88,8 @@ class VesselTask:
         }
 
     @staticmethod
-    def _sample(entry: Entry, zoom: float) -> Sample:
+    def sample(entry: Entry, zoom: float) -> Sample:
+        """The photograph with labels, at up to `zoom` times the field diameter."""
         return data.load_sample(entry, FIELD_DIAMETER_PX, zoom=zoom, label=vessel_labels)
 
     def network(self) -> WNet:
@@ -162,15 +164,25 @@ def make(root: Path) -> VesselTask:
 
 
 def finish(root: Path, weights: Path) -> None:
-    """Chooses the vessel threshold on the held-out photographs, and writes it into the file."""
+    """Chooses both cuts on the held-out photographs, and writes them into the file."""
     facts = trainer.read_facts(weights)
     network = VesselNetwork.read(weights)
-    pairs = []
-    for entry in data.find_entries(root, ("vessels",)):
-        if f"{entry.dataset}/{entry.name}" in facts["held_out"]:
-            photograph, truth = entry.photograph(), entry.label("vessels")
-            found, frame = network.on_photograph(photograph)
-            inside = photograph.field_of_view
-            if truth is not None:
-                pairs.append((frame.map_to_original(found[0])[inside], truth[inside] > 0))
-    trainer.add_facts(weights, {"threshold": best_threshold(pairs)})
+    held = [
+        entry
+        for entry in data.find_entries(root, ("vessels",))
+        if f"{entry.dataset}/{entry.name}" in facts["held_out"]
+    ]
+    found = []
+    for entry in held:
+        sample = VesselTask.sample(entry, 1.0)
+        found.append((sample, network.probabilities(sample.pixels, sample.inside)))
+    threshold = best_threshold([(p[0][s.inside], s.target[0][s.inside] > 127) for s, p in found])
+    shares = []
+    for sample, probabilities in found:
+        truth = sample.target > 127
+        judged = sample.inside & (truth[1] ^ truth[2]) & (sample.known[1] > 0)
+        if judged.any():
+            share = settle_sides(probabilities, probabilities[0] >= threshold)
+            shares.append((share[judged], truth[1][judged]))
+    cut = best_artery_cut(shares) if shares else 0.5
+    trainer.add_facts(weights, {"threshold": threshold, "artery_cut": cut})
