@@ -98,7 +98,7 @@ def sample(drawn) -> data.Sample:
 
 
 def test_training_learns_and_the_weights_can_be_measured(drawn, tmp_path):
-    path = train("vessels", drawn, out=tmp_path / "out", steps=40)
+    path = train("vessels", drawn, out=tmp_path / "out", steps=80)
     report = evaluate("vessels", drawn, weights=path)
     of_set = report["sets"]["DRAWN"]
     assert [row["name"] for row in of_set["each"]] == ["3"]  # the rest was trained on
@@ -224,10 +224,10 @@ def test_specks_go_and_vessels_stay():
 
 
 def test_cuts_are_put_where_they_separate():
-    share = np.array([0.1, 0.2, 0.38, 0.41, 0.9], np.float32)
+    share = np.array([0.1, 0.2, 0.375, 0.42, 0.9], np.float32)
     truth = np.array([False, False, False, True, True])
     assert measure_vessels.best_artery_cut([(share, truth)]) == 0.4
-    assert 0.38 < measure_vessels.best_threshold([(share, truth)]) <= 0.41
+    assert 0.375 < measure_vessels.best_threshold([(share, truth)]) <= 0.42
 
 
 def test_the_network_takes_any_size_and_says_nothing_outside_the_field():
