@@ -9,6 +9,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -48,3 +50,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the development data (../shared/data) is not here")
     return folder
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder for plugins of a test; what was imported from it is forgotten after."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    yield folder
+    for name in [n for n in sys.modules if n.startswith("fovea_local_plugins")]:
+        del sys.modules[name]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +16,6 @@ from fovea.events import Answered, Called, CallStarted, Event, Refused, ReportDr
 from fovea.session import Session
 from fovea.settings import Settings
 from fovea.testing import EveryTool, ScriptedModel
-
-
-@pytest.fixture
-def plugins(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "plugins"
-    folder.mkdir()
-    yield folder
-    for name in [n for n in sys.modules if n.startswith("fovea_local_plugins")]:
-        del sys.modules[name]
 
 
 @pytest.fixture

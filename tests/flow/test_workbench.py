@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +19,6 @@ from fovea.registry import Registry
 from fovea.session import Session, SessionStore
 from fovea.settings import Settings
 from fovea.workbench import Workbench
-
-
-@pytest.fixture
-def plugins(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "plugins"
-    folder.mkdir()
-    yield folder
-    for name in [n for n in sys.modules if n.startswith("fovea_local_plugins")]:
-        del sys.modules[name]
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,6 @@ from fovea.contract import Context
 from fovea.image import open_photograph
 from fovea.registry import CallRecord, Registry
 from fovea.settings import Settings
-
-
-@pytest.fixture
-def plugins(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "plugins"
-    folder.mkdir()
-    yield folder
-    for name in [n for n in sys.modules if n.startswith("fovea_local_plugins")]:
-        del sys.modules[name]
 
 
 @pytest.fixture

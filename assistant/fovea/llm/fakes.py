@@ -2,57 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput
-from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.messages.tool import tool_call
-from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
 from pydantic import Field, PrivateAttr
 
-from fovea.llm.base import ToolSpec, minimal_value
+from fovea.llm.base import minimal_value
+from fovea.llm.bound import BoundModel
 
 Scripted = str | Sequence[tuple[str, dict[str, Any]]]
 
 
-class _FakeModel(BaseChatModel):
-    """Binds tools without a network."""
-
-    tools: tuple[ToolSpec, ...] = Field(default=(), description="Tools bound to this copy.")
-
-    @property
-    def _llm_type(self) -> str:
-        return "fovea-fake"
-
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
-        *,
-        tool_choice: str | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """A copy that knows these tools; a script goes on where it was."""
-        return self.model_copy(update={"tools": tuple(ToolSpec.from_bound(t) for t in tools)})
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self._reply(messages))])
-
-    def _reply(self, messages: Sequence[BaseMessage]) -> AIMessage:
-        raise NotImplementedError
-
-
-class ScriptedModel(_FakeModel):
+class ScriptedModel(BoundModel):
     """Gives the replies it was told to give, in order.
 
     A reply is text, or a list of (tool, arguments) to call. Asking for more
@@ -85,7 +48,7 @@ class ScriptedModel(_FakeModel):
         return _calls([(name, arguments) for name, arguments in reply], prefix=f"scripted_{place}")
 
 
-class EveryTool(_FakeModel):
+class EveryTool(BoundModel):
     """Calls every bound tool once with the smallest valid arguments, then answers."""
 
     answer: str = Field("Every tool was called.", description="What it says at the end.")

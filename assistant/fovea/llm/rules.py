@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput
-from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -23,14 +21,12 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_core.messages.tool import tool_call, tool_call_chunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
-from pydantic import Field
+from langchain_core.outputs import ChatGenerationChunk
 
 from fovea.evidence import Evidence
 from fovea.llm.answers import Step, compose
 from fovea.llm.base import ImageFact, ToolSpec, read_session_facts, resolved
+from fovea.llm.bound import BoundModel
 from fovea.llm.clause import LOOKUP, Ask
 from fovea.llm.planning import Plan, plan_turn
 
@@ -38,7 +34,7 @@ _CHUNK = re.compile(r"\S+\s*")
 _IMAGE_TOOLS = frozenset({"assess_quality", "segment_optic_disc", "classify_disease"})
 
 
-class RulesChatModel(BaseChatModel):
+class RulesChatModel(BoundModel):
     """The deterministic planner as a langchain chat model.
 
     Example:
@@ -49,31 +45,6 @@ class RulesChatModel(BaseChatModel):
         >>> model.invoke("What is a normal CDR?").tool_calls[0]["name"]
         'lookup_knowledge'
     """
-
-    tools: tuple[ToolSpec, ...] = Field(default=(), description="Tools bound to this copy.")
-
-    @property
-    def _llm_type(self) -> str:
-        return "fovea-rules"
-
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
-        *,
-        tool_choice: str | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """A copy of the model that may call these tools and no others."""
-        return self.model_copy(update={"tools": tuple(ToolSpec.from_bound(t) for t in tools)})
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self._reply(messages))])
 
     def _stream(
         self,
