@@ -201,3 +201,12 @@ def test_old_sessions_are_swept(settings: Settings) -> None:
     assert store.sweep() == 1
     assert not old.folder.exists()
     assert new.folder.exists()
+
+
+def test_answers_from_the_archive_are_made_anew(session: Session, plugins: Path) -> None:
+    make_plugin(plugins, "search_tool", inputs='services = ["archive"]')
+    work = bench(session, plugins)
+    for _ in range(2):
+        events, _evidence = run(work.run("search_tool", {}, ("img1",)))
+        called = [e for e in events if isinstance(e, Called) and e.evidence.tool == "search_tool"]
+        assert [e.reused for e in called] == [False]
