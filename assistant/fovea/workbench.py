@@ -187,7 +187,9 @@ class Workbench:
                 evidence = yield from self.run(provider, {}, (handle,), parent=call_id)
             except PluginError as error:
                 if name in manifest.inputs.needs:
-                    raise NotApplicable(
+                    # Only a definite refusal is definite here too: a failure may be tried again.
+                    kind = NotApplicable if isinstance(error, NotApplicable) else PluginFailed
+                    raise kind(
                         manifest.name, f"It needs `{name}`, which could not be had", why=str(error)
                     ) from error
                 continue

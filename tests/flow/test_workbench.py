@@ -210,3 +210,20 @@ def test_answers_from_the_archive_are_made_anew(session: Session, plugins: Path)
         events, _evidence = run(work.run("search_tool", {}, ("img1",)))
         called = [e for e in events if isinstance(e, Called) and e.evidence.tool == "search_tool"]
         assert [e.reused for e in called] == [False]
+
+
+def test_a_prerequisite_that_failed_once_may_be_tried_again(
+    session: Session, plugins: Path
+) -> None:
+    make_plugin(
+        plugins,
+        "first",
+        "P.count = getattr(P, 'count', 0) + 1\nif P.count == 1:\n    raise RuntimeError('once')\n"
+        "return result(value(0.4))",
+    )
+    make_plugin(plugins, "second", inputs='needs = ["first_value"]')
+    work = bench(session, plugins)
+    with pytest.raises(errors.PluginFailed, match="first_value"):
+        run(work.run("second", {}, ("img1",)))
+    _, evidence = run(work.run("second", {}, ("img1",)))
+    assert evidence.result.measurements[0].value == 0.5
