@@ -155,7 +155,7 @@ def test_training_learns_and_the_weights_can_be_measured(task, drawn, tmp_path):
     losses = [trainer.step() for _ in range(30)]
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     trainer.export(trainer.weights)
-    reader = network.DiscNetwork.read(trainer.weights)
+    reader = network.DiscNetwork.read([trainer.weights])
     entry = optic_disc.find(drawn)[0]
     photograph = entry.photograph()
     row = measure_optic_disc.judge(reader, entry, photograph, np.array(draw(0)[3], float))
@@ -245,7 +245,7 @@ def test_an_interval_holds_as_often_as_it_says():
 
 
 def test_a_random_network_still_answers_in_range():
-    reader = network.DiscNetwork(WNet(TINY))
+    reader = network.DiscNetwork([WNet(TINY)])
     pixels = np.random.default_rng(0).integers(0, 255, (crop.INPUT_PX, crop.INPUT_PX, 3))
     inside = np.ones(pixels.shape[:2], bool)
     inside[:20] = False

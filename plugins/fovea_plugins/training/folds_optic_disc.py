@@ -2,9 +2,9 @@
 
 Photographs with an outlined cup are dealt to folds in the order of their table.
 Each fold is judged by weights trained on the others and on all photographs
-without an outlined cup. With `--cross`, sets without cups are judged by weights
-trained on the sets with cups only. Weights that are complete in `--out` are not
-trained again.
+without an outlined cup. Together the networks of the folds are the ensemble that is
+shipped. With `--cross`, sets without cups are judged by weights trained on the sets
+with cups only. Weights that are complete in `--out` are not trained again.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ def by_folds(root: Path, out: Path, *, folds: int, steps: int) -> dict[str, Any]
     for fold in range(folds):
         held = with_cup[fold::folds]
         train = [entry for entry in with_cup if entry not in held] + without
-        rows += judge_all(_trained(train, out / f"fold{fold}", steps), held)
+        network = _trained(train, out / f"fold{fold}", steps)
+        rows += judge_all((network, entry) for entry in held)
     return per_set(rows)
 
 
 def across_sets(root: Path, out: Path, *, steps: int) -> dict[str, Any]:
     """Figures of the sets without cups by weights that saw only the sets with cups."""
     with_cup, without = _two_kinds(root)
-    return per_set(judge_all(_trained(with_cup, out / "cross", steps), without))
+    network = _trained(with_cup, out / "cross", steps)
+    return per_set(judge_all((network, entry) for entry in without))
 
 
 def _two_kinds(root: Path) -> tuple[list[Entry], list[Entry]]:
@@ -55,7 +57,7 @@ def _trained(train: list[Entry], out: Path, steps: int) -> DiscNetwork:
     if not path.exists():  # a run writes its weights when it is complete
         task = optic_disc.OpticDiscTask(train)
         path = Trainer(task, out, replace(optic_disc.SCHEDULE, steps=steps)).run()
-    return DiscNetwork.read(path)
+    return DiscNetwork.read([path])
 
 
 def main() -> None:

@@ -41,38 +41,43 @@ Figures = dict[str, float | None]
 def evaluate(root: Path, weights: Path | None) -> dict[str, Any]:
     """Figures per data set, from photograph to outline, the landmark included.
 
-    Photographs that the weight file says it was trained on are left out; of the
-    shipped weights none is left in the sets they come from, see `folds_optic_disc`.
+    Each photograph is judged by the members of the ensemble that were not trained on
+    it; one that all of them saw is left out, see `folds_optic_disc --cross`.
 
     Args:
         root: A data set, or a folder of data sets.
-        weights: Weight file; None: the shipped one.
+        weights: Weight file; None: the shipped ones.
 
     Raises:
         UnreadableImage: no usable data below `root`.
     """
     from fovea_plugins.training.optic_disc import find
 
-    path = weights or shipped_weights()
-    seen = set(read_facts(path)["trained_on"])
-    entries = [e for e in find(root) if f"{e.dataset}/{e.name}" not in seen]
-    rows = judge_all(DiscNetwork.read(path), entries)
-    return {"task": "optic_disc", "trained_on": sorted(seen), "sets": per_set(rows)}
+    paths = [weights] if weights else shipped_weights()
+    trained_on = {path: set(read_facts(path)["trained_on"]) for path in paths}
+    readers: dict[tuple[Path, ...], DiscNetwork] = {}
+    jobs = []
+    for entry in find(root):
+        unseen = tuple(p for p in paths if f"{entry.dataset}/{entry.name}" not in trained_on[p])
+        if unseen:
+            readers.setdefault(unseen, DiscNetwork.read(unseen))
+            jobs.append((readers[unseen], entry))
+    return {"task": "optic_disc", "members": len(paths), "sets": per_set(judge_all(jobs))}
 
 
-def shipped_weights() -> Path:
-    """The weight file of the plugin `segment_optic_disc`."""
+def shipped_weights() -> list[Path]:
+    """The weight files of the plugin `segment_optic_disc`."""
     folder = Path(shipped.__file__).parent
-    return folder / read_manifest(folder / "plugin.toml").weights[0].file
+    return [folder / one.file for one in read_manifest(folder / "plugin.toml").weights]
 
 
-def judge_all(network: DiscNetwork, entries: Iterable[Entry]) -> list[dict[str, Any]]:
+def judge_all(jobs: Iterable[tuple[DiscNetwork, Entry]]) -> list[dict[str, Any]]:
     """One row of figures for each photograph; a refusal is a row with a reason."""
     folder = Path(quality.__file__).parent
     gate = AssessQuality(read_manifest(folder / "plugin.toml"), folder)
     gate.load("cpu")
     rows = []
-    for entry in entries:
+    for network, entry in jobs:
         photograph = entry.photograph()
         row = {"set": entry.dataset, "name": entry.name}
         row |= judge(network, entry, photograph, disc_place(gate, photograph))

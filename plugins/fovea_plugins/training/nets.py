@@ -1,8 +1,8 @@
 """Small encoder-decoder networks that train and run on one CPU core.
 
 A U-Net (Ronneberger et al. 2015, arXiv 1505.04597) whose finest level works on
-2x2 pixel blocks (space to depth), and two of them in a row, the second reading
-what the first found: the W-Net of Galdran et al. (2022, Sci Rep 12:6174).
+pixels or on blocks of them (space to depth), and two of them in a row, the second
+reading what the first found: the W-Net of Galdran et al. (2022, Sci Rep 12:6174).
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ class NetConfig:
         inputs: Input channels.
         outputs: Output channels, one logit each.
         first, second: Channels per level of the two U-Nets, finest first; level k
-            works at 1 / 2^(k+1) of the resolution. An empty `second` gives a U-Net.
+            works at 1 / (block 2^k) of the resolution. An empty `second` gives a U-Net.
         detail: Channels of the last convolution, at full resolution.
+        block: The finest level works on blocks of this many pixels a side: 2 is
+            faster, 1 keeps lines of one pixel.
     """
 
     inputs: int
@@ -32,6 +34,7 @@ class NetConfig:
     first: tuple[int, ...] = (32, 48, 64, 64)
     second: tuple[int, ...] = (32, 48, 64)
     detail: int = 16
+    block: int = 2
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -40,7 +43,7 @@ class NetConfig:
     @property
     def multiple(self) -> int:
         """Height and width of the input must be multiples of this."""
-        return int(2 ** max(len(self.first), len(self.second)))
+        return int(self.block * 2 ** (max(len(self.first), len(self.second)) - 1))
 
 
 class _Block(nn.Module):
@@ -84,18 +87,30 @@ class _UNet(nn.Module):
 
 
 class _Head(nn.Module):
-    """Logits (N, outputs, 2h, 2w) from features (N, c, h, w) and the picture itself."""
+    """Logits at full resolution from features per block and the picture itself."""
 
-    def __init__(self, features: int, inputs: int, outputs: int, detail: int) -> None:
+    def __init__(self, features: int, config: NetConfig) -> None:
         super().__init__()
-        self.spread = nn.Conv2d(features, 4 * detail, 1)
+        self.block, detail = config.block, config.detail
+        inputs, outputs = config.inputs, config.outputs
+        self.spread = nn.Conv2d(features, self.block**2 * detail, 1)
         self.see = nn.Conv2d(inputs, detail, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(detail)
         self.logits = nn.Conv2d(detail, outputs, 3, padding=1)
 
     def forward(self, features: Tensor, picture: Tensor) -> Tensor:
-        both = F.pixel_shuffle(self.spread(features), 2) + self.see(picture)
+        both = F.pixel_shuffle(self.spread(features), self.block) + self.see(picture)
         return self.logits(F.relu(self.norm(both)))
+
+
+class _PixelHead(nn.Conv2d):
+    """Logits (N, outputs, H, W) from features that are at full resolution already."""
+
+    def __init__(self, features: int, config: NetConfig) -> None:
+        super().__init__(features, config.outputs, 1)
+
+    def forward(self, features: Tensor, picture: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(features)
 
 
 class WNet(nn.Module):
@@ -104,22 +119,22 @@ class WNet(nn.Module):
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
         self.config = config
-        blocks = 4 * config.inputs
+        area = config.block**2
+        blocks = area * config.inputs
         self.first = _UNet(blocks, config.first)
-        self.heads = nn.ModuleList(
-            [_Head(config.first[0], config.inputs, config.outputs, config.detail)]
-        )
+        head = _Head if config.block > 1 else _PixelHead
+        self.heads = nn.ModuleList([head(config.first[0], config)])
         if config.second:
-            self.second = _UNet(blocks + 4 * config.outputs + config.first[0], config.second)
-            self.heads.append(_Head(config.second[0], config.inputs, config.outputs, config.detail))
+            self.second = _UNet(blocks + area * config.outputs + config.first[0], config.second)
+            self.heads.append(head(config.second[0], config))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Logits of the picture (N, inputs, H, W); H, W multiples of `config.multiple`."""
-        blocks = F.pixel_unshuffle(x, 2)
+        blocks = F.pixel_unshuffle(x, self.config.block)
         features = self.first(blocks)
         found = [self.heads[0](features, x)]
         if self.config.second:
-            seen = F.pixel_unshuffle(torch.sigmoid(found[0]), 2)
+            seen = F.pixel_unshuffle(torch.sigmoid(found[0]), self.config.block)
             features = self.second(torch.cat([blocks, seen, features], dim=1))
             found.append(self.heads[1](features, x))
         return found

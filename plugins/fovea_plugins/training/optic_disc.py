@@ -47,7 +47,7 @@ RESIZED = 0.6
 """Share of samples with a labelled cup whose cup is brought to another size."""
 
 # The last weights are kept: a checkpoint chosen on the photographs of the folds would flatter.
-SCHEDULE = Schedule(steps=650, learning_rate=6e-3, ema=0.985, first_validation=1.0)
+SCHEDULE = Schedule(steps=2000, learning_rate=6e-3, ema=0.985, first_validation=1.0)
 EARLY_WEIGHT = 0.4
 """Weight of the loss of the first U-Net beside that of the second."""
 
@@ -229,7 +229,7 @@ class OpticDiscTask:
 
     def validate(self, network: WNet) -> dict[str, float]:
         """Dice in the ideal square of the held-out photographs, or else of some trained on."""
-        reader = DiscNetwork(network)
+        reader = DiscNetwork([network])
         overlap: dict[str, list[float]] = {"disc": [], "cup": []}
         for sample in self._held or [sample for sample, _ in self._samples[:8]]:
             patch = _ideal_square(sample)

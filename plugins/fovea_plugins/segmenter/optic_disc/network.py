@@ -1,8 +1,9 @@
-"""The disc-and-cup network: reads its weights, looks twice, averages mirror images."""
+"""The disc-and-cup networks: read their weights, look twice, and are averaged."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ FIRST_WIDTH = 1 / 2.2
 SECOND_WIDTHS = (1.9, 2.6)
 """Widths of the squares of the second look in disc diameters, narrowest first."""
 
-MIRRORS: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
+MIRRORS: tuple[tuple[int, ...], ...] = ((), (3,))
+"""As it is, and left for right: a fundus turned over is none that a camera gives."""
 
 
 @dataclass(frozen=True)
@@ -50,24 +52,22 @@ def log_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class DiscNetwork:
-    """Probabilities of disc and cup around a place in a photograph."""
+    """Probabilities of disc and cup around a place in a photograph: the mean of its members.
 
-    def __init__(self, network: WNet) -> None:
-        self._network = network.eval().to(memory_format=torch.channels_last)
+    Args:
+        members: Networks trained on different photographs.
+    """
+
+    def __init__(self, members: Sequence[WNet]) -> None:
+        self._members = [one.eval().to(memory_format=torch.channels_last) for one in members]
 
     @classmethod
-    def read(cls, path: Path) -> DiscNetwork:
-        """The network in a weight file written by the trainer."""
-        with safe_open(path, framework="pt") as weights:
-            shape: dict[str, Any] = json.loads(weights.metadata()["fovea"])["network"]
-            tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
-        config = NetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in shape.items()})
-        network = WNet(config)
-        network.load_state_dict(tensors)
-        return cls(network)
+    def read(cls, paths: Sequence[Path]) -> DiscNetwork:
+        """The networks in weight files written by the trainer."""
+        return cls([_read(path) for path in paths])
 
     def probabilities(self, pixels: NDArray[Any], inside: Mask) -> Floats:
-        """Probabilities of disc and cup, (4, 2, H, W): the square and its mirror images.
+        """Probabilities of disc and cup, (2, H, W).
 
         Args:
             pixels: (H, W, 3) RGB, 0 to 255; H and W multiples of the network's own.
@@ -76,8 +76,9 @@ class DiscNetwork:
         picture = torch.from_numpy(network_input(pixels, inside))[None]
         with torch.inference_mode():
             views = torch.cat([picture.flip(axis) for axis in MIRRORS])
-            logits = self._network(views.contiguous(memory_format=torch.channels_last))[-1]
-            found = torch.exp(log_probabilities(logits)[0])
+            views = views.contiguous(memory_format=torch.channels_last)
+            logits = [network(views)[-1] for network in self._members]
+            found = torch.stack([log_probabilities(one)[0].exp() for one in logits]).mean(dim=0)
             pairs = zip(found, MIRRORS, strict=True)
             back = torch.cat([one[None].flip(axis) for one, axis in pairs])
         return np.asarray(back.mean(dim=0).numpy() * inside, np.float32)
@@ -98,6 +99,16 @@ class DiscNetwork:
             for crop in crops
         ]
         return Seen(crops[0], *np.mean(found, axis=0))
+
+
+def _read(path: Path) -> WNet:
+    with safe_open(path, framework="pt") as weights:
+        shape: dict[str, Any] = json.loads(weights.metadata()["fovea"])["network"]
+        tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+    config = NetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in shape.items()})
+    network = WNet(config)
+    network.load_state_dict(tensors)
+    return network
 
 
 def _resampled(maps: Floats, crop: Crop, other: Crop) -> Floats:
