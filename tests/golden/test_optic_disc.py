@@ -25,8 +25,8 @@ GOLDEN = {
     "y": 646.0,
     "disc_diameter_vertical": 206.0,
     "disc_diameter_horizontal": 178.0,
-    "vertical_cdr": 0.67,
-    "horizontal_cdr": 0.68,
+    "vertical_cdr": 0.55,
+    "horizontal_cdr": 0.57,
 }
 """Disc seen to follow its edge in an overlay; the cup is read too large here, as the card says."""
 
