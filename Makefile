@@ -46,6 +46,7 @@ check: $(VENV)/installed-test  ## Lint, types, import rules, knowledge base, plu
 
 bench: install  ## Measure speed, as ratios within one run
 	$(BIN)/python benchmarks/turn_speed.py
+	$(BIN)/python benchmarks/vision_speed.py
 
 clean:  ## Remove what was built
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

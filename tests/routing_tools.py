@@ -7,6 +7,7 @@ from typing import Any
 IMAGE_TOOLS = (
     "assess_quality", "segment_vessels", "segment_optic_disc", "segment_lesions",
     "classify_disease", "measure_biomarkers", "find_similar_cases", "explain_prediction",
+    "place_grid",
 )  # fmt: skip
 
 
@@ -27,7 +28,7 @@ def tool(
 
 
 def offered(images: int) -> list[dict[str, Any]]:
-    """All eleven tools, with image handles from the second image on."""
+    """All twelve tools, with image handles from the second image on."""
     handles = {"type": "string", "enum": [f"img{n}" for n in range(1, images + 1)]}
     named = {"image": handles} if images > 1 else {}
     tools = [tool(name, required=tuple(named), **named) for name in IMAGE_TOOLS]

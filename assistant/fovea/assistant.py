@@ -108,7 +108,7 @@ class Assistant:
         """Load every plugin with weights in the background, so that no question waits for it."""
 
         def load_all() -> None:
-            for name in self.registry.healthy_names():
+            for name in self.registry.unasked_names():
                 if self.registry.manifest(name).weights:
                     with contextlib.suppress(PluginError):  # said when the plugin is called
                         self.registry.load(name)
@@ -174,7 +174,7 @@ class Assistant:
             self.store.delete(session.id)
             raise
         bench, refused = self.workbench(session), {}
-        for tool in only or self.registry.healthy_names():
+        for tool in only or self.registry.unasked_names():
             if self.registry.manifest(tool).inputs.images != 1:
                 continue
             try:

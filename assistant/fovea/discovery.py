@@ -29,6 +29,8 @@ BUILT_IN = (
     "fovea_plugins.quality",
     "fovea_plugins.segmenter.vessels",
     "fovea_plugins.segmenter.optic_disc",
+    "fovea_plugins.segmenter.lesions",
+    "fovea_plugins.landmarks",
     "fovea_plugins.biomarkers",
     "fovea_plugins.retrieval",
     "fovea_plugins.reference",

@@ -15,6 +15,7 @@
     │   ├── NotApplicable        definite; do not retry
     │   └── PluginFailed         crashed or ran out of time; details are in the log
     ├── ArchiveError             integrity of the case archive
+    ├── WeightsError             a weight file that is damaged, unsafe or another one
     ├── SessionError             unknown, expired or damaged session
     ├── ModelError               the LLM backend failed
     ├── StepLimitReached
@@ -116,6 +117,10 @@ class PluginFailed(PluginError):
 
 class ArchiveError(FoveaError):
     """The case archive is damaged or inconsistent."""
+
+
+class WeightsError(FoveaError):
+    """A weight file is damaged, asks for more than tensors, or is not the one it should be."""
 
 
 class SessionError(FoveaError):

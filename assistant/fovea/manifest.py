@@ -108,6 +108,11 @@ class Manifest(_Frozen):
         pattern=r"^[A-Za-z_]\w*:[A-Za-z_]\w*$",
         description="`module:Class` inside the plugin folder, imported when first needed.",
     )
+    alternative_to: str | None = Field(
+        None,
+        description="Tool whose outputs it gives too. While that tool is installed, this one runs "
+        "only when asked for by name.",
+    )
     inputs: Inputs = Field(Inputs(), description="What the plugin needs.")
     outputs: tuple[Output, ...] = Field((), description="Everything the plugin may return.")
     weights: tuple[Weights, ...] = Field((), description="Trained parameters that it reads.")

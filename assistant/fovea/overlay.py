@@ -22,9 +22,13 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "haemorrhages": (200, 30, 30),
     "hard_exudates": (255, 255, 120),
     "soft_exudates": (230, 230, 255),
+    "etdrs_grid": (255, 255, 255),
+    "zone_circles": (90, 220, 255),
 }
 SPARE_COLOURS = ((204, 121, 167), (213, 94, 0), (0, 158, 115), (160, 110, 255))
 OUTLINED = frozenset({"optic_disc", "optic_cup"})
+LINES = frozenset({"etdrs_grid", "zone_circles"})
+"""Masks that are line drawings already: drawn as they are, and solid."""
 
 
 def colour_of(layer: str) -> tuple[int, int, int]:
@@ -38,7 +42,8 @@ def draw_overlay(pixels: Pixels, masks: Mapping[str, Mask], *, opacity: float = 
     for name, mask in masks.items():
         if name not in OUTLINED:
             colour = np.array(colour_of(name), np.float32)
-            picture[mask] = (1 - opacity) * picture[mask] + opacity * colour
+            share = 1.0 if name in LINES else opacity
+            picture[mask] = (1 - share) * picture[mask] + share * colour
     drawn = np.ascontiguousarray(picture.round().astype(np.uint8))
     thickness = max(1, round(max(pixels.shape) / 500))
     for name, mask in masks.items():

@@ -122,8 +122,22 @@ class Registry:
         return self.entry(name).manifest
 
     def provider(self, output: str) -> str | None:
-        """The first plugin that declares this output, or None."""
-        return next((n for n, e in self._entries.items() if e.manifest.output(output)), None)
+        """The first plugin that declares this output and runs unasked, or None."""
+        return next(
+            (
+                name
+                for name, entry in self._entries.items()
+                if entry.manifest.output(output) and not self._stands_back(entry)
+            ),
+            None,
+        )
+
+    def unasked_names(self) -> tuple[str, ...]:
+        """Plugins that can run now without being asked for: all but alternatives to others."""
+        return tuple(n for n in self.healthy_names() if not self._stands_back(self._entries[n]))
+
+    def _stands_back(self, entry: Entry) -> bool:
+        return entry.manifest.alternative_to in self._entries
 
     def health(self, name: str) -> Health:
         """Whether a plugin could run: requirements and weight files, no model is run."""

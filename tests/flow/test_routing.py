@@ -153,7 +153,7 @@ _SAID = st.one_of(
 @given(
     said=st.lists(_SAID, min_size=1, max_size=3),
     images=st.integers(0, 4),
-    kept=st.sets(st.integers(0, 10)),
+    kept=st.sets(st.integers(0, 11)),
 )
 def test_only_bound_tools_are_called_with_valid_arguments(
     said: list[str], images: int, kept: set[int]

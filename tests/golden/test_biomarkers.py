@@ -31,6 +31,7 @@ def retina(tmp_path_factory):
     cv2.imwrite(str(folder / "photograph.png"), pixels)
     photograph = open_photograph(folder / "photograph.png", eye="OD")
     segmenter = plugin_of(vessels_plugin, "VesselSegmenter")
+    segmenter.load("cpu")
     return photograph, segmenter.run(Context((photograph,), folder), NoArgs())
 
 
@@ -41,7 +42,7 @@ def measure(photograph, folder, **earlier):
 
 def test_values_units_and_intervals(retina, tmp_path):
     photograph, vessels = retina
-    manifest, result = measure(photograph, tmp_path, vessels=vessels, vessel_score=vessels)
+    manifest, result = measure(photograph, tmp_path, vessels=vessels, vessel_probability=vessels)
     values = {m.name: m.value for m in result.measurements}
     assert set(values) == set(NAMES)
     assert values["vessel_density"] == pytest.approx(0.139, abs=0.015)
@@ -55,7 +56,7 @@ def test_values_units_and_intervals(retina, tmp_path):
         assert measurement.eye == "OD"
 
 
-def test_without_a_score_the_outline_is_moved(retina, tmp_path):
+def test_without_a_probability_the_outline_is_moved(retina, tmp_path):
     photograph, vessels = retina
     result = measure(photograph, tmp_path, vessels=vessels)[1]
     assert all("half a pixel" in m.interval.how for m in result.measurements)

@@ -11,7 +11,7 @@ import skimage.data
 
 import fovea_plugins.segmenter.vessels.plugin as vessels_plugin
 from fovea.contract import Context, NoArgs, read_mask
-from fovea.errors import NotApplicable
+from fovea.errors import NotApplicable, PluginUnavailable
 from fovea.image import open_photograph
 from fovea.manifest import read_manifest
 
@@ -22,6 +22,7 @@ def segment(pixels, folder):
     cv2.imwrite(str(folder / "photograph.png"), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     photograph = open_photograph(folder / "photograph.png")
     plugin = vessels_plugin.VesselSegmenter(read_manifest(FOLDER / "plugin.toml"), FOLDER)
+    plugin.load("cpu")
     result = plugin.run(Context((photograph,), folder), NoArgs())
     return photograph, result, read_mask(folder / "vessels.png")
 
@@ -39,8 +40,31 @@ def retina(tmp_path_factory):
 def test_the_mask_is_in_the_frame_and_of_plausible_size(retina):
     pixels, photograph, result, mask = retina
     assert mask.shape == pixels.shape[:2]
-    assert mask.sum() / photograph.field_of_view.sum() == pytest.approx(0.139, abs=0.015)
-    assert {a.name for a in result.artifacts} == {"vessels", "vessel_score"}
+    assert mask.sum() / photograph.field_of_view.sum() == pytest.approx(0.139, abs=0.02)
+    assert {a.name for a in result.artifacts} == {
+        "vessels", "arteries", "veins", "vessels_undecided", "vessel_probability"
+    }
+
+
+def test_every_vessel_is_an_artery_a_vein_or_undecided(retina, tmp_path):
+    pixels, _, result, mask = retina
+    parts = {a.name: read_mask(a.path) for a in result.artifacts if a.name != "vessel_probability"}
+    sides = [parts[name] for name in ("arteries", "veins", "vessels_undecided")]
+    assert (np.sum(sides, axis=0) == mask).all()
+    # Veins are darker than arteries, in red above all.
+    assert pixels[..., 0][parts["veins"]].mean() < pixels[..., 0][parts["arteries"]].mean()
+
+
+def test_a_grey_picture_says_that_sides_are_not_to_be_relied_on(retina, tmp_path):
+    grey = np.repeat(retina[0][..., 1:2], 3, axis=2)
+    result = segment(grey, tmp_path)[1]
+    assert "grey_picture" in {caveat.code for caveat in result.caveats}
+
+
+def test_without_loading_there_is_no_answer(retina, tmp_path):
+    plugin = vessels_plugin.VesselSegmenter(read_manifest(FOLDER / "plugin.toml"), FOLDER)
+    with pytest.raises(PluginUnavailable, match="not loaded"):
+        plugin.run(Context((retina[1],), tmp_path), NoArgs())
 
 
 def test_vessels_are_darker_than_what_lies_beside_them(retina):

@@ -46,7 +46,7 @@ def test_every_tool_is_called_once_with_valid_arguments() -> None:
         free={"type": "string"},
     )
     reply = EveryTool().bind_tools([*offered(2), nested]).invoke("anything")
-    assert len({call["name"] for call in reply.tool_calls}) == len(reply.tool_calls) == 12
+    assert len({call["name"] for call in reply.tool_calls}) == len(reply.tool_calls) == 13
     arguments = {call["name"]: call["args"] for call in reply.tool_calls}
     assert arguments["assess_quality"] == {"image": "img1"}
     strange = arguments["strange"]

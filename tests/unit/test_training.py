@@ -1,4 +1,4 @@
-"""The shared trainer, its augmentations, and the figures of the vessel task."""
+"""The shared trainer, its augmentations, and the tasks `vessels`, `artery_vein` and `lesions`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,26 @@ import torch
 from PIL import Image
 
 from fovea.errors import ConfigError, UnreadableImage
+from fovea_plugins.field_network import FieldNetwork
+from fovea_plugins.segmenter.vessels import reading, sides
 from fovea_plugins.training import (
+    artery_vein,
     augment,
     data,
-    infer_vessels,
+    lesions,
     measure_vessels,
     metrics,
-    sides,
     vessels,
 )
 from fovea_plugins.training.nets import NetConfig, WNet
 from fovea_plugins.training.tasks import evaluate, train
-from fovea_plugins.training.trainer import Schedule, Trainer
+from fovea_plugins.training.trainer import Schedule, Trainer, read_facts
 
 FIELD = 160
-TINY = NetConfig(inputs=5, outputs=3, first=(8, 16), second=(8, 16), detail=4)
+
+
+def tiny(outputs: int, block: int = 2) -> NetConfig:
+    return NetConfig(5, outputs, first=(8, 16), second=(8, 16), detail=4, block=block)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -34,12 +39,17 @@ def small_and_single():
     """A small task: a small field, a small network, one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    tasks = [(vessels.VesselTask, tiny(1, block=1)), (artery_vein.ArteryVeinTask, tiny(3))]
+    tasks.append((lesions.LesionTask, tiny(4)))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (vessels, infer_vessels):
-            patch.setattr(module, "FIELD_DIAMETER_PX", FIELD)
-        patch.setattr(vessels, "CONFIG", TINY)
-        patch.setattr(vessels, "PATCH_PX", 96)
-        patch.setattr(vessels, "HELD_OUT_EVERY", 3)
+        for task, config in tasks:
+            patch.setattr(task, "config", config)
+            patch.setattr(task, "field_diameter_px", FIELD)
+            patch.setattr(task, "patch_px", 96)
+            patch.setattr(task, "patches", 2)
+            patch.setattr(task, "zoom", 1.0)
+        for module in (vessels, artery_vein):
+            patch.setattr(module, "HELD_OUT_EVERY", 3)
         yield
     torch.set_num_threads(before)
 
@@ -87,19 +97,23 @@ def drawn(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def task(drawn) -> vessels.VesselTask:
-    return vessels.make(drawn)
+def task(drawn) -> artery_vein.ArteryVeinTask:
+    return artery_vein.make(drawn)
 
 
 @pytest.fixture(scope="module")
 def sample(drawn) -> data.Sample:
-    entry = data.find_entries(drawn, ("vessels",))[0]
-    return data.load_sample(entry, FIELD, zoom=1.0, label=vessels.vessel_labels)
+    return vessels.VesselTask.sample(data.find_entries(drawn, ("vessels",))[0], 1.0)
 
 
-def test_training_learns_and_the_weights_can_be_measured(drawn, tmp_path):
-    path = train("vessels", drawn, out=tmp_path / "out", steps=80)
-    report = evaluate("vessels", drawn, weights=path)
+def test_training_learns_and_the_weights_can_be_measured(drawn, tmp_path, monkeypatch):
+    paths = {
+        name: train(name, drawn, out=tmp_path / name, steps=80)
+        for name in ("vessels", "artery_vein")
+    }
+    assert 0.2 < read_facts(paths["vessels"])["threshold"] < 0.8
+    monkeypatch.setattr(measure_vessels, "shipped_weights", lambda: dict(paths))
+    report = evaluate("vessels", drawn, weights=paths["vessels"])
     of_set = report["sets"]["DRAWN"]
     assert [row["name"] for row in of_set["each"]] == ["3"]  # the rest was trained on
     figures = of_set["figures"]
@@ -108,6 +122,15 @@ def test_training_learns_and_the_weights_can_be_measured(drawn, tmp_path):
     assert figures["av_accuracy"]["mean"] > 0.7
     assert 0 <= figures["ece"]["mean"] < 0.3
     assert figures["seconds"]["mean"] > 0
+
+
+def test_a_run_can_begin_with_the_weights_of_another(task, tmp_path):
+    first = Trainer(task, tmp_path / "first", Schedule(steps=2))
+    second = Trainer(task, tmp_path / "second", Schedule(steps=1, seed=9))
+    path = first.run()
+    second.start_from(path)
+    for name, value in first.mean.state_dict().items():
+        assert torch.equal(value, second.network.state_dict()[name]), name
 
 
 def test_a_resumed_run_goes_on_bit_for_bit(task, tmp_path):
@@ -171,7 +194,7 @@ def test_labels_leave_out_what_is_unknown_or_contradicts(tmp_path):
     for name, values in (("av", kinds), ("vessels", vessel)):
         (tmp_path / name).mkdir()
         Image.fromarray(values).save(tmp_path / name / "a.png")
-    target, known = vessels.vessel_labels(data.Entry("SET", "a", "train", tmp_path))
+    target, known = artery_vein.ArteryVeinTask.labels(data.Entry("SET", "a", "train", tmp_path))
     assert target[1].tolist() == [[0, 1, 0, 1, 0, 1]]
     assert target[2].tolist() == [[0, 0, 1, 1, 0, 0]]
     assert known[0].all()
@@ -214,24 +237,34 @@ def test_a_segment_takes_the_opinion_of_its_majority():
     assert settled[vessel].all()
 
 
+def test_the_cut_becomes_one_half_and_the_order_stays():
+    share = np.array([0.0, 0.2, 0.4, 0.7, 1.0], np.float32)
+    centred = sides.around_half(share, 0.4)
+    assert centred[2] == pytest.approx(0.5)
+    assert (np.diff(centred) > 0).all()
+    assert centred[0] == 0.0
+    assert centred[-1] == pytest.approx(1.0, abs=1e-5)
+
+
 def test_specks_go_and_vessels_stay():
     mask = np.zeros((FIELD, FIELD), bool)
     mask[80:84, 20:140] = True
     mask[30, 30] = True
-    cleaned = infer_vessels.without_specks(mask, 1.25 * FIELD)
+    cleaned = reading.without_specks(mask, 1.25 * FIELD)
     assert cleaned.sum() == 480
     assert not cleaned[30, 30]
 
 
-def test_cuts_are_put_where_they_separate():
+def test_the_cut_is_put_where_it_separates():
     share = np.array([0.1, 0.2, 0.375, 0.42, 0.9], np.float32)
     truth = np.array([False, False, False, True, True])
-    assert measure_vessels.best_artery_cut([(share, truth)]) == 0.4
-    assert 0.375 < measure_vessels.best_threshold([(share, truth)]) <= 0.42
+    assert artery_vein.best_artery_cut([[(share, truth)]]) == 0.4
+    assert 0.375 < measure_vessels.best_threshold([[(share, truth)]]) <= 0.42
 
 
-def test_the_network_takes_any_size_and_says_nothing_outside_the_field():
-    network = infer_vessels.VesselNetwork(WNet(TINY))
+@pytest.mark.parametrize("block", [1, 2])
+def test_the_network_takes_any_size_and_says_nothing_outside_the_field(block):
+    network = FieldNetwork(WNet(tiny(3, block)), FIELD)
     pixels, _, fov = draw_fundus(2, size=175)
     found = network.probabilities(pixels, fov > 0)
     assert found.shape == (3, 175, 175)
@@ -244,5 +277,45 @@ def test_what_cannot_be_done_is_said(drawn, tmp_path):
         train("dreams", drawn, out=tmp_path)
     with pytest.raises(UnreadableImage, match="No labelled"):
         data.find_entries(tmp_path, ("vessels",))
-    with pytest.raises(ConfigError):
-        evaluate("vessels", drawn)
+
+
+@pytest.fixture(scope="module")
+def with_lesions(drawn, tmp_path_factory) -> Path:
+    """Two photographs with drawn lesions, and the drawn vessels as healthy eyes."""
+    folder = tmp_path_factory.mktemp("lesions") / "SPOTS"
+    for name in ("images", "masks/MA", "masks/EX"):
+        (folder / name).mkdir(parents=True)
+    with (folder / "splits.csv").open("w", newline="") as lines:
+        csv.writer(lines).writerows([["id", "use"], ["0", "train"], ["1", "train"]])
+    for seed in range(2):
+        pixels, _, _ = draw_fundus(seed)
+        exudates = np.zeros(pixels.shape[:2], np.uint8)
+        cv2.circle(exudates, (70 + 20 * seed, 80), 6, 255, -1)
+        pixels[exudates > 0] = (240, 230, 130)
+        Image.fromarray(pixels).save(folder / "images" / f"{seed}.png")
+        Image.fromarray(exudates).save(folder / "masks" / "EX" / f"{seed}.png")
+    Image.fromarray(np.zeros_like(exudates)).save(folder / "masks" / "MA" / "0.png")
+    return folder
+
+
+def test_a_missing_lesion_mask_means_that_there_is_none(with_lesions):
+    entry = lesions.find(with_lesions)[1]
+    target, known = lesions.LesionTask.labels(entry)
+    assert known.all()
+    assert [bool(one.any()) for one in target] == [False, False, True, False]
+
+
+def test_the_lesion_network_learns_what_is_bright(with_lesions, tmp_path):
+    path = train("lesions", with_lesions, out=tmp_path / "out", steps=60)
+    network = FieldNetwork.read(path)
+    sample = lesions.LesionTask.sample(lesions.find(with_lesions)[0], 1.0)
+    found = network.probabilities(sample.pixels, sample.inside)
+    assert metrics.auc(found[2][sample.inside], sample.target[2][sample.inside] > 127) > 0.9
+
+
+def test_average_precision_is_that_of_the_definition():
+    counts = metrics.PixelCounts()
+    assert counts.average_precision() is None
+    counts.add(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]))
+    counts.add(np.array([0.1]), np.array([False]))
+    assert counts.average_precision() == pytest.approx(0.5 * 1.0 + 0.5 * 2 / 3)

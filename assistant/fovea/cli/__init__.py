@@ -12,8 +12,8 @@ from pathlib import Path
 
 import typer
 
-from fovea.cli import ask, index, knowledge, models, plugins, system
-from fovea.errors import ArchiveError, FoveaError
+from fovea.cli import ask, index, knowledge, models, plugins, published, system
+from fovea.errors import ArchiveError, FoveaError, WeightsError
 
 _OFFLINE = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -33,6 +33,7 @@ system.register(app)
 app.add_typer(index.app, name="index")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(knowledge.app, name="knowledge")
+app.add_typer(published.app, name="models")
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
         app()
     except FoveaError as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(4 if isinstance(error, ArchiveError) else 1)
+        sys.exit(4 if isinstance(error, ArchiveError | WeightsError) else 1)
     except OSError as error:
         name = f"`{Path(error.filename).name}`" if error.filename else "A file or folder"
         reason = error.strerror or type(error).__name__

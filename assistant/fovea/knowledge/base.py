@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,11 +9,16 @@ from typing import Literal
 
 from fovea import contract
 from fovea.errors import KnowledgeError
-from fovea.knowledge.models import Entry, Range, RangePoint, Reference
+from fovea.knowledge.clauses import Facts, Step
+from fovea.knowledge.derived import Z_95, upper_limit, with_derived
+from fovea.knowledge.glossary import FactMeaning, in_words
+from fovea.knowledge.models import Entry, Range, Reference
+from fovea.knowledge.rule_check import check_rules
+from fovea.knowledge.rules import Grading, NotGraded, ScaleRules, grade
 from fovea.knowledge.search import Index
 from fovea.services import Hit
 
-Z_95 = 1.959964
+FACTS = "rules/facts.yaml"
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,17 @@ class Knowledge:
         entries: Mapping[str, Entry],
         references: Mapping[str, Reference],
         *,
+        rules: Mapping[str, ScaleRules],
+        facts: Mapping[str, FactMeaning],
         files: Mapping[str, str],
         version: str,
     ) -> None:
         self.entries = MappingProxyType(dict(entries))
         self.references = MappingProxyType(dict(references))
+        self.rules = MappingProxyType(dict(rules))
+        """Grading rules by id; a scale of several parts has one for each (`s_desp.r`)."""
+        self.facts = MappingProxyType(dict(facts))
+        """What each fact of the rules means, and how a photograph can know it."""
         self.version = version
         self._files = dict(files)
         self._index = Index(self.entries)
@@ -106,6 +116,31 @@ class Knowledge:
         address = f"https://doi.org/{reference.doi}" if reference.doi else reference.url
         return f"{reference.citation} {address}" if address else reference.citation
 
+    def grade(self, scale: str, facts: Facts) -> Grading | NotGraded:
+        """What the facts, and what follows from them, say on one scale.
+
+        Args:
+            scale: Id of grading rules, such as `s_icdr` or `s_desp.r`.
+            facts: Facts of the glossary; what is not given is unknown, never absent.
+
+        Raises:
+            KnowledgeError: no such rules, or a fact that the glossary does not hold.
+        """
+        if scale not in self.rules:
+            raise KnowledgeError(
+                f"There are no rules for `{scale[:60]}`", fix=f"Use one of {', '.join(self.rules)}"
+            )
+        strange = sorted({*facts.whole, *facts.quadrants} - set(self.facts))
+        if strange:
+            raise KnowledgeError(f"The glossary of the rules holds no fact `{strange[0][:60]}`")
+        ratio = self.entries.get("b_vcdr")
+        limits = [part.by_disc_diameter for part in ratio.ranges] if ratio else []
+        return grade(self.rules[scale], with_derived(facts, next(filter(None, limits), ())))
+
+    def told(self, step: Step) -> Step:
+        """A step of a grading with the names of its facts: `no microaneurysms`."""
+        return in_words(step, self.facts)
+
     def check(self, output_names: Collection[str]) -> list[str]:
         """What does not fit between the knowledge base and the plugins' outputs.
 
@@ -133,7 +168,12 @@ class Knowledge:
             for name in sorted(output_names)
             if self.about_output(name) is None
         ]
+        gaps += [
+            f"rules/{identifier}.yaml: {problem}" if identifier else f"{FACTS}: {problem}"
+            for identifier, problem in check_rules(self.rules, self.facts, self.entries)
+        ]
         used = {source.key for entry in self.entries.values() for source in entry.sources}
+        used |= {key for rules in self.rules.values() for key in rules.cite}
         gaps += [f"references.yaml: `{k}` is never cited" for k in self.references if k not in used]
         return gaps
 
@@ -191,15 +231,7 @@ def _bounds(part: Range, disc_diameter_mm: float | None) -> tuple[float | None, 
         return part.mean - Z_95 * part.sd, part.mean + Z_95 * part.sd
     if disc_diameter_mm is None:
         return "The limit depends on the disc diameter in millimetres, which is not known"
-    points = part.by_disc_diameter
-    for left, right in itertools.pairwise(points):
-        if left.disc_diameter_mm <= disc_diameter_mm <= right.disc_diameter_mm:
-            return None, _between(left, right, disc_diameter_mm)
-    return "The disc diameter lies outside the sizes that the source covers"
-
-
-def _between(left: RangePoint, right: RangePoint, disc_diameter_mm: float) -> float:
-    share = (disc_diameter_mm - left.disc_diameter_mm) / (
-        right.disc_diameter_mm - left.disc_diameter_mm
-    )
-    return left.high + share * (right.high - left.high)
+    high = upper_limit(part.by_disc_diameter, disc_diameter_mm)
+    if high is None:
+        return "The disc diameter lies outside the sizes that the source covers"
+    return None, high

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,13 +14,17 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from fovea.errors import KnowledgeError
-from fovea.knowledge.base import Knowledge
+from fovea.knowledge.base import FACTS, Knowledge
+from fovea.knowledge.clauses import FACT_PATTERN
+from fovea.knowledge.glossary import FactMeaning, uses_of
 from fovea.knowledge.models import Entry, Reference
+from fovea.knowledge.rules import ScaleRules
 
 MAX_FILE_BYTES = 256_000
 MAX_FILES = 2_000
 MAX_DEPTH = 20
 REFERENCES = "references.yaml"
+RULES = FACTS.partition("/")[0]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -60,31 +65,53 @@ def _shipped() -> Path:
 def _load(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> Knowledge:
     digest = hashlib.sha256()
     references: dict[str, Reference] = {}
-    entries: dict[str, Entry] = {}
-    documents: dict[str, _Document] = {}
+    facts: dict[str, FactMeaning] = {}
+    scales: dict[str, tuple[ScaleRules, _Document]] = {}
+    entries: dict[str, tuple[Entry, _Document]] = {}
     for path in (Path(name) for name, _, _ in stamps):
         document = _Document.read(path, path.relative_to(folder).as_posix())
         digest.update(f"{document.name}\n{document.text}\n".encode())
         if document.name == REFERENCES:
-            references = {
-                str(key): document.validate(Reference, value, (key,))
-                for key, value in document.mapping().items()
-            }
-            continue
-        entry = document.validate(Entry, document.content, ())
-        if entry.id != path.stem:
-            raise document.error(f"The id `{entry.id}` is not the file name", ("id",))
-        if entry.id in entries:
-            raise document.error(f"The id `{entry.id}` is used twice", ("id",))
-        entries[entry.id], documents[entry.id] = entry, document
+            references = document.each(Reference)
+        elif document.name == FACTS:
+            facts = document.each(FactMeaning, FACT_PATTERN)
+        elif document.name.startswith(f"{RULES}/"):
+            rules = document.validate(ScaleRules, document.content, ())
+            document.claim_id(rules.id, path, scales)
+            scales[rules.id] = rules, document
+        else:
+            entry = document.validate(Entry, document.content, ())
+            document.claim_id(entry.id, path, entries)
+            entries[entry.id] = entry, document
     if not references:
         raise KnowledgeError("The file with the sources is missing", where=f"{REFERENCES}:1")
-    for identifier, entry in entries.items():
-        _check_links(entry, documents[identifier], entries, references)
+    known = {identifier: entry for identifier, (entry, _) in entries.items()}
+    for entry, document in entries.values():
+        _check_links(entry, document, known, references)
+    for rules, document in scales.values():
+        _check_rule_links(rules, document, facts, references)
     return Knowledge(
-        entries, references, files={i: d.name for i, d in documents.items()},
+        known, references, rules={i: rules for i, (rules, _) in scales.items()}, facts=facts,
+        files={i: document.name for i, (_, document) in entries.items()},
         version=digest.hexdigest()[:12],
     )  # fmt: skip
+
+
+def _check_rule_links(
+    rules: ScaleRules,
+    document: _Document,
+    facts: Mapping[str, FactMeaning],
+    refs: Mapping[str, Reference],
+) -> None:
+    for key in rules.cite:
+        if key not in refs:
+            raise document.error(f"The source `{key}` is not in `{REFERENCES}`", ("cite",))
+    fields = [("grades", number, "when") for number in range(len(rules.grades))]
+    fields += [("applies", number, "when") for number in range(len(rules.applies))]
+    for field, clause in zip(fields, rules.clauses(), strict=True):
+        for use in uses_of(clause):
+            if use.atom.fact not in facts:
+                raise document.error(f"The fact `{use.atom.fact}` is not in `{FACTS}`", field)
 
 
 def _check_links(
@@ -160,6 +187,22 @@ class _Document:
             raise self.error("The file is not a mapping of fields", ())
         return self.content
 
+    def each(self, model: type[ModelT], pattern: str = ".") -> dict[str, ModelT]:
+        """Every value of the file's mapping, by its key."""
+        found = {}
+        for key, value in self.mapping().items():
+            if not re.search(pattern, str(key)):
+                raise self.error(f"`{key}` is not a name", (key,))
+            found[str(key)] = self.validate(model, value, (key,))
+        return found
+
+    def claim_id(self, identifier: str, path: Path, taken: Collection[str]) -> None:
+        """Refuses an id that is not the file name, or that another file has."""
+        if identifier != path.stem:
+            raise self.error(f"The id `{identifier}` is not the file name", ("id",))
+        if identifier in taken:
+            raise self.error(f"The id `{identifier}` is used twice", ("id",))
+
     def validate(self, model: type[ModelT], value: object, path: Sequence[object]) -> ModelT:
         try:
             return model.model_validate(value)
@@ -180,15 +223,13 @@ class _Document:
             if isinstance(node, yaml.MappingNode):
                 pair = next((p for p in node.value if p[0].value == str(part)), None)
                 if pair is None:
-                    break
+                    continue  # such as the name that pydantic gives one kind of a union
                 line, node = pair[0].start_mark.line + 1, pair[1]
             elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
                 if part >= len(node.value):
                     break
                 node = node.value[part]
                 line = node.start_mark.line + 1
-            else:
-                break
         return line
 
     def _refuse_doubled_keys(self, node: yaml.Node | None) -> None:

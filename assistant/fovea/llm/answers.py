@@ -19,11 +19,13 @@ from fovea.evidence import Evidence
 from fovea.image import Eye
 from fovea.llm.base import ImageFact
 from fovea.llm.clause import Ask
+from fovea.llm.lesions import lesion_sentences
 from fovea.llm.lexicon import load_lexicon
 
 _EYES: Mapping[Eye, str] = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d\"“])")
-_ACRONYMS = {"dr": "DR", "cdr": "CDR", "avr": "AVR", "pdr": "PDR", "npdr": "NPDR", "av": "AV"}
+_ACRONYMS = {"dr": "DR", "cdr": "CDR", "avr": "AVR", "pdr": "PDR", "npdr": "NPDR", "av": "AV",
+             "etdrs": "ETDRS"}  # fmt: skip
 _SHOWN = 3
 _MEASURING = frozenset({"measure_biomarkers", "segment_optic_disc"})
 _NOTE = "Note: "
@@ -134,7 +136,8 @@ class _Composer:
         """The sentences about this call."""
         if self.evidence.tool == "draft_report":
             return f"The draft report is ready [{self.evidence.id}]."
-        known = {"assess_quality": self._quality, "segment_vessels": self._masks}
+        drawn = dict.fromkeys(("segment_vessels", "place_grid"), self._masks)
+        known = {"assess_quality": self._quality, "segment_lesions": self._lesions, **drawn}
         sentences = known.get(self.evidence.tool, self._measured_and_found)()
         if self.evidence.tool in {"explain_prediction", "compare_images"}:
             sentences = self._summary()
@@ -161,18 +164,32 @@ class _Composer:
         return sentences[: 1 if self._overview() else 5] or self._numbers()
 
     def _masks(self) -> list[str]:
+        if any(concept.measures for concept in self.concepts):
+            return self._numbers()
         names = [a.name for a in self.result.artifacts if a.kind == "mask"]
         wanted = [c.aspect for c in self.concepts if c.aspect]
         picked = [n for n in names if any(n.startswith(a) for a in wanted)] or names
         if not picked:
             return self._measured_and_found()
         listed = _listed([spoken(name) for name in picked])
-        return [f"The {listed}{self._where()} are outlined in the image view [{self.evidence.id}]."]
+        verb = "are" if len(picked) > 1 else _be(listed)
+        return [
+            f"The {listed}{self._where()} {verb} outlined in the image view [{self.evidence.id}]."
+        ]
+
+    def _lesions(self) -> list[str]:
+        if self._overview():
+            return self._summary()[:1]
+        said = lesion_sentences(
+            self.result, self.ask, where=self._where(), citation=self.evidence.id,
+            tell=self._finding, quantity=quantity,
+        )  # fmt: skip
+        return said or self._summary()
 
     def _measured_and_found(self) -> list[str]:
         findings = self._wanted_findings()
         numbers = self._numbers()
-        if self.evidence.tool in {"classify_disease", "segment_lesions"}:
+        if self.evidence.tool == "classify_disease":
             sentences = [self._finding(f) for f in findings] + numbers
         else:
             sentences = numbers + [self._finding(f) for f in findings if not numbers]

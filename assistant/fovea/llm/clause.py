@@ -38,12 +38,14 @@ class Ask:
     Attributes:
         concepts: Names of lexicon concepts, to answer what was asked first.
         query: Words to look up, for `lookup_knowledge`.
+        words: The words of the whole question, to tell which of several numbers it means.
         selection: Which images, as far as the words say.
     """
 
     tool: str
     concepts: tuple[str, ...] = ()
     query: str = ""
+    words: tuple[str, ...] = ()
     selection: Selection = NO_SELECTION
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 
 from fovea.llm.clause import OVERVIEW, Ask, Clause
 from fovea.llm.lexicon import Hit
@@ -10,6 +10,11 @@ from fovea.llm.selection import Selection
 
 _ACTS = frozenset({"similar", "explain", "report", "report_word", "change", "compare"})
 _STRUCTURES = frozenset({"disc", "vessel", "artery", "vein", "macula", "fovea", "rim"})
+_REGIONS = frozenset({"grid", "zone"})
+_APART = frozenset({"distance", "far", "apart", "between", "separation", "angle", "gap"})
+_WITHIN = frozenset(
+    {"per", "by", "in", "within", "inside", "outside", "each", "every", "of", "which", "what"}
+)
 _QUALITY = frozenset({"quality", "laterality", "field", "modality"})
 _PLACING = frozenset(
     {"along", "near", "around", "at", "beside", "above", "below", "from", "inside"}
@@ -38,7 +43,9 @@ def image_asks(clause: Clause, last_tools: Collection[str]) -> list[Ask]:
         clause: A clause that is not about knowledge.
         last_tools: Tools of the question before, for "and the arteries?".
     """
-    placed = {hit for hit in clause.hits if _is_place(clause, hit)}
+    placed = {
+        hit for hit in clause.hits if _is_place(clause, hit) or _counts_by_region(clause, hit)
+    }
     strong = {
         hit.name
         for hit in clause.of_role("strong")
@@ -63,9 +70,14 @@ def image_asks(clause: Clause, last_tools: Collection[str]) -> list[Ask]:
         if not things and not clause.of_role("vessel"):
             return [Ask("compare_images", ("change",), selection=selection)]
         selection = selection or Selection(every=True)
+    if _spans_disc_and_fovea(clause, strong):
+        line = "disc_fovea_angle" if "angle" in clause.words else "disc_fovea"
+        return [Ask("place_grid", (line,), selection=selection)]
     if _about_visibility(clause):
         judged = tuple(n for n in clause.names if n in _QUALITY) or ("quality",)
         return [Ask("assess_quality", judged, selection=selection)]
+    if strong & _REGIONS and "field" in clause.words:
+        things = [name for name in things if name not in _QUALITY]  # whether the region is in it
     if things == ["branching"] and clause.of_role("vessel") and clause.has("show"):
         things = []  # the branching pattern is drawn, not measured
     concepts = clause.lexicon.concepts
@@ -106,6 +118,19 @@ def _is_place(clause: Clause, hit: Hit) -> bool:
     sided = hit.name in _STRUCTURES and before[-1:] in (["to"], ["of"]) and before[0] in _SIDED
     others = (h for h in clause.of_role("strong") if h.end <= hit.start)
     return (located or sided) and any(h.name not in _STRUCTURES | _ACTS for h in others)
+
+
+def _counts_by_region(clause: Clause, hit: Hit) -> bool:
+    """Such as "exudates per ETDRS field": the lesions are asked for, not the grid."""
+    before = [word for word in clause.words[max(0, hit.start - 3) : hit.start] if word != "the"]
+    others = {h.name for h in clause.of_role("strong")} - _REGIONS - _STRUCTURES - _QUALITY - _ACTS
+    return hit.name in _REGIONS and bool(others) and bool(_WITHIN & set(before[-1:]))
+
+
+def _spans_disc_and_fovea(clause: Clause, strong: Set[str]) -> bool:
+    """Such as "how far is the fovea from the nerve head": about neither, but the line between."""
+    both = "disc" in clause.names and bool({"fovea", "macula"} & set(clause.names))
+    return both and bool(_APART & set(clause.words)) and strong <= {"disc", "disc_size", "fovea"}
 
 
 def _exports_mask(clause: Clause) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fovea.image import Eye
@@ -22,6 +22,7 @@ ABILITIES: Mapping[str, str] = {
     "assess_quality": "assess image quality",
     "segment_vessels": "outline the vessels",
     "segment_optic_disc": "measure disc and cup",
+    "place_grid": "draw the ETDRS grid and zones",
     "segment_lesions": "find lesions",
     "classify_disease": "grade for disease",
     "measure_biomarkers": "measure vessel biomarkers",
@@ -52,6 +53,7 @@ PURPOSES: Mapping[str, tuple[str, str]] = {
     "assess_quality": ("assessing image quality", _REST),
     "segment_vessels": ("outlining vessels", _QUALITY),
     "segment_optic_disc": ("measuring disc and cup", "I can look up what the terms mean."),
+    "place_grid": ("placing the ETDRS grid and zones", "I can look up what the terms mean."),
     "segment_lesions": ("finding lesions", _QUALITY),
     "classify_disease": (
         "grading for disease",
@@ -138,7 +140,7 @@ class _Planner:
             return Plan((), (f"{REPLIES[kind]} {able}".strip() or NO_TOOLS,))
         calls: list[PlannedCall] = []
         for ask in asks:
-            calls += self._calls_for(ask, question)
+            calls += self._calls_for(replace(ask, words=reading.words), question)
         unique: dict[str, PlannedCall] = {}
         for call in calls:  # the first ask that needs a call decides what is answered from it
             unique.setdefault(f"{call.tool}{sorted(call.arguments.items())}", call)

@@ -19,6 +19,7 @@ from fovea.report.check import Checker
 from fovea.report.facts import Facts, is_unlike
 from fovea.report.labels import LABEL, TITLES
 from fovea.report.model import Report, Row, Section, Sentence, SourceText
+from fovea.report.table import lesion_rows
 from fovea.report.wording import Worder, is_position, quoted
 
 __all__ = ["TITLES", "Report", "compile_report"]
@@ -188,17 +189,15 @@ class _Compiler:
                 continue
             for m in piece.result.measurements:
                 entry = self._entry(m.name)
-                if entry and entry.structure == structure and not is_position(m.name):
+                if _is_about(piece, entry, structure) and not is_position(m.name):
                     found.append(self.word.measurement(piece, m))
             for gap in piece.result.not_measured:
-                entry = self._entry(gap.name)
-                if entry and entry.structure == structure:
+                if _is_about(piece, self._entry(gap.name), structure):
                     found.append(self.word.missing(piece, gap))
             for finding in piece.result.findings:
                 entry = self._entry(finding.concept)
-                # A lesion may lie anywhere in the field: section 8, not the macula.
                 kind = "condition" if structure == "macula" else "finding"
-                if entry and entry.structure == structure and entry.kind == kind:
+                if entry and entry.kind == kind and _is_about(piece, entry, structure):
                     found.append(self.word.finding(piece, finding))
         return _once(found)
 
@@ -252,13 +251,12 @@ class _Compiler:
         )
 
     def _lesions(self) -> Section:
-        states = ("present", "absent", "indeterminate")
-        found = []
-        for piece, _, concept in self._findings("finding", states):
-            finding = piece.result.finding(concept)
-            if finding:
-                found.append(self.word.finding(piece, finding))
-        return self._section("lesions", found)
+        states = ("present", "absent", "indeterminate", "not_assessable")
+        pairs = self._findings("finding", states)
+        found = [self.word.finding(p, f) for p, _, name in pairs if (f := p.result.finding(name))]
+        told = [(piece, name) for piece, _, name in pairs]
+        rows = lesion_rows(told, self.knowledge, several=len(self.images) > 1)
+        return self._section("lesions", found).model_copy(update={"rows": rows})
 
     def _biomarkers(self) -> Section:
         """Comparison with reference values; what no entry explains is listed as it is."""
@@ -367,6 +365,12 @@ class _Compiler:
             for name, text, _ in (entry.statements() if entry else ())
             if name == topic
         ]
+
+
+def _is_about(piece: Evidence, entry: Entry | None, structure: Structure) -> bool:
+    """Whether an output is told with a structure; a lesion may lie anywhere: section 8."""
+    spread = entry and entry.kind == "finding" and piece.tool in _TOOLS["lesions"]
+    return bool(entry and entry.structure == structure and not spread)
 
 
 def _once(sentences: Iterable[Sentence]) -> list[Sentence]:

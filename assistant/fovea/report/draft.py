@@ -51,7 +51,7 @@ def draft_report(workbench: Workbench) -> Generator[Event, None, Evidence]:
         if tool not in healthy
     }
     used: list[Evidence] = []
-    for tool in healthy:
+    for tool in workbench.registry.unasked_names():
         if workbench.registry.manifest(tool).inputs.images != 1:
             continue
         for handle in session.images:

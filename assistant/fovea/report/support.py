@@ -75,7 +75,7 @@ class Support:
         self._check_gradable(text, pieces)
         if entries and self.facts.is_quoted(text, self.texts(entries), least=1.0):
             return carried
-        mentioned = sentences.phrases(text, self.facts.quantities)
+        mentioned = self._mentioned(text)
         quantity = mentioned[-1][0] if mentioned else carried
         printed = self._check_numbers(text, pieces, entries, mentioned, carried)
         found = self._check_findings(text, pieces, entries)
@@ -94,6 +94,12 @@ class Support:
         if not (printed or found or graded or quoted or ranged or self._named_result(text, pieces)):
             raise Unsupported(f"nothing in it can be checked against [{pieces[0].id}]")
         return quantity
+
+    def _mentioned(self, text: str) -> list[tuple[str, int, int]]:
+        """Quantities that the text names; the unit in `0.8 disc diameters` is none of them."""
+        units = [(number.start, number.end) for number in sentences.numbers(text)[0]]
+        found = sentences.phrases(text, self.facts.quantities)
+        return [m for m in found if not any(low <= m[1] < high for low, high in units)]
 
     def _without_cases(self, text: str, pieces: Sequence[Evidence]) -> str:
         """The text without labels and reasons of archived cases that it quotes as they are."""
@@ -182,7 +188,9 @@ class Support:
                     raise Unsupported(f"no interval of {number.value:g} % is cited")
                 continue
             quantity = _governing(mentioned, number) or carried
-            own = [value for value in values if value.quantity == quantity]
+            counts = self._counts_of(text[number.end :])
+            own = [value for value in values if value.quantity in counts]
+            own = own or [value for value in values if value.quantity == quantity]
             if own:
                 candidates = _zoned(own, text)
             else:
@@ -197,6 +205,15 @@ class Support:
                 where = ", ".join(f"[{piece.id}]" for piece in pieces)
                 raise Unsupported(f"`{printed}` is not a value of {where}")
         return verified
+
+    def _counts_of(self, after: str) -> frozenset[str]:
+        """Measurements that count what is named next: the 7 of `7 haemorrhages` is no other."""
+        for key, start, _ in sentences.phrases(after, self.facts.terms):
+            if len(after[:start].split()) <= 1:
+                outputs = self.facts.knowledge.get(key).outputs
+                return frozenset(name for name in outputs if name.endswith("_count"))
+            break
+        return frozenset()
 
     def _in_words(self, number: Number, pieces: Sequence[Evidence], entries: Sequence[str]) -> bool:
         cites = (*(piece.id for piece in pieces), *entries)
@@ -216,7 +233,10 @@ class Support:
             entry = self.facts.knowledge.about_output(concept)
             names = [concept.replace("_", " "), *(entry.outputs.get(concept, ()) if entry else ())]
             known.update({tokens(name): concept for name in names})
+        measured = sentences.phrases(text, self.facts.quantities)
         for concept, start, end in sentences.phrases(text, known):
+            if any(first < start and end <= last for _, first, last in measured):
+                continue  # `number of haemorrhages` names a measurement, whatever it is
             finding = findings.get(concept)
             said = sentences.polarity(text, start, end)
             if finding is None:

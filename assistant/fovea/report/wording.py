@@ -12,7 +12,8 @@ from fovea.report.facts import disc_diameter_mm
 from fovea.report.model import Fact, Row, Sentence
 
 EYE_NAMES: dict[Eye, str] = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
-_UNITS = {"1": "", "um": " µm", "um2": " µm²", "mm2": " mm²", "px2": " px²", "deg": "°"}
+_UNITS = {"1": "", "um": " µm", "um2": " µm²", "mm2": " mm²", "px2": " px²", "deg": "°",
+          "[DD]": " disc diameters"}  # fmt: skip
 _POSITIONS = ("_x", "_y")
 
 

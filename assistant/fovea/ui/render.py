@@ -31,9 +31,9 @@ ChatMessage = dict[str, Any]
 CITATION = re.compile(r"\[((?:E[1-9]\d*|K:[A-Za-z0-9_.:/-]+)(?:\s*[,;]\s*(?:E|K:)[\w.:/-]+)*)\]")
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", "[": "&#91;", "]": "&#93;", "@": "&#64;"})
 _ACRONYMS = {"cdr": "CDR", "crae": "CRAE", "crve": "CRVE", "avr": "AVR", "dr": "DR", "od": "OD",
-             "os": "OS", "x": "x", "y": "y"}  # fmt: skip
+             "os": "OS", "etdrs": "ETDRS", "x": "x", "y": "y"}  # fmt: skip
 _UNITS = {"1": "", "um": "µm", "um2": "µm²", "mm2": "mm²", "px2": "px²", "deg": "°",
-          "%": "%", "{score}": ""}  # fmt: skip
+          "%": "%", "[DD]": "disc diameters", "{score}": ""}  # fmt: skip
 
 
 def safe_markdown(text: str) -> str:

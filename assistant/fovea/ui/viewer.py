@@ -35,6 +35,8 @@ COLOURS = {
     "haemorrhages": "#b58cff",
     "hard_exudates": "#fff7a8",
     "soft_exudates": "#a8e6ff",
+    "etdrs_grid": "#ffffff",
+    "zone_circles": "#70e1ff",
 }
 """Bright on the red of a retina, and apart from each other without red-green vision."""
 OTHER_COLOURS = ("#9dff70", "#ffb86b", "#70e1ff", "#ff8fab", "#d0b3ff")

@@ -124,9 +124,9 @@ def _variants(context: Context, vessels: Mask) -> tuple[tuple[Mask, Mask], str]:
 
 
 def _score(context: Context) -> NDArray[np.uint8] | None:
-    result = context.earlier.get("vessel_score")
+    result = context.earlier.get("vessel_probability")
     artifacts = result.artifacts if result else ()
-    path = next((a.path for a in artifacts if a.name == "vessel_score"), None)
+    path = next((a.path for a in artifacts if a.name == "vessel_probability"), None)
     grey: Any = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path else None
     return grey
 

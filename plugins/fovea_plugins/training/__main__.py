@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="processor threads; default: all")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--start", type=Path, help="begin with these weights, not at random")
     given = parser.parse_args()
     if (given.out is None) == (given.weights is None):
         parser.error("give either --out (to train) or --weights (to measure)")
@@ -44,6 +45,7 @@ def main() -> None:
             steps=given.steps,
             seed=given.seed,
             resume=given.resume,
+            start=given.start,
         )
         report = {"weights": path.name}
     else:

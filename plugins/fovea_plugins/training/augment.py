@@ -41,15 +41,20 @@ def cut_patch(
     scale: tuple[float, float] = (0.7, 1.5),
     rotation_deg: float = 45.0,
     bend_px: float = 3.0,
+    around: Floats | None = None,
 ) -> Patch:
-    """A patch at a random place, angle and scale, mirrored or not, slightly bent."""
-    rows, columns = np.nonzero(sample.inside[::8, ::8])
-    pick = int(rng.integers(len(rows)))
-    height, width = sample.inside.shape
-    # Halfway to the middle of the field: patches centred on its edge are half empty.
-    centre = 0.65 * 8.0 * np.array([columns[pick], rows[pick]]) + 0.35 * np.array(
-        [width / 2, height / 2]
-    )
+    """A patch at a random place, angle and scale, mirrored or not, slightly bent.
+
+    Args:
+        rng: Source of chance.
+        sample: What to cut from.
+        size: Height and width in pixels.
+        scale: Smallest and largest magnification.
+        rotation_deg: Largest angle either way; half of the patches are also turned over.
+        bend_px: Size of the bending.
+        around: Centre (x, y) in the sample; None: a random place in the field.
+    """
+    centre = _place(rng, sample) if around is None else around
     angle = np.deg2rad(rng.uniform(-rotation_deg, rotation_deg))
     zoom = np.exp(rng.uniform(*np.log(scale))) * sample.step
     squeeze = np.exp(rng.uniform(-0.06, 0.06))
@@ -75,6 +80,15 @@ def cut_patch(
         np.stack([moved(one, cv2.INTER_LINEAR) for one in sample.target]) / 255.0,
         np.stack([moved(one, cv2.INTER_NEAREST) for one in sample.known]) / 255.0,
     )
+
+
+def _place(rng: np.random.Generator, sample: Sample) -> Floats:
+    """A place (x, y) of the field, drawn to its middle: patches on its edge are half empty."""
+    rows, columns = np.nonzero(sample.inside[::8, ::8])
+    pick = int(rng.integers(len(rows)))
+    height, width = sample.inside.shape
+    place = 8.0 * np.array([columns[pick], rows[pick]])
+    return np.asarray(0.65 * place + 0.35 * np.array([width / 2, height / 2]), np.float32)
 
 
 def tone_curve(sample: Sample) -> Floats:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 
-from fovea.errors import ConfigError, UnreadableImage
+from fovea.errors import UnreadableImage
 from fovea.image import Mask
+from fovea.manifest import read_manifest
+from fovea_plugins.segmenter import vessels as shipped
+from fovea_plugins.segmenter.vessels.reading import VesselReader
 from fovea_plugins.training import metrics
 from fovea_plugins.training.data import Bytes, Entry, Floats, find_entries
-from fovea_plugins.training.infer_vessels import VesselNetwork, without_specks
-from fovea_plugins.training.sides import artery_share, settle_sides
+from fovea_plugins.training.trainer import read_facts
 
 log = logging.getLogger(__name__)
 
@@ -28,40 +28,45 @@ Figures = dict[str, float | None]
 def evaluate(root: Path, weights: Path | None) -> dict[str, Any]:
     """Figures per data set: mean over photographs with a bootstrap interval, and each photograph.
 
-    Photographs that the weight file says it was trained on are left out. Masks are
-    judged at the size of the original, inside the field of view of the data set.
+    Photographs that either network was trained on, or chosen by, are left out. Masks
+    are judged at the size of the original, inside the field of view of the data set.
+
+    Args:
+        root: A data set, or a folder of data sets.
+        weights: File that takes the place of the shipped one of the same task.
 
     Raises:
-        ConfigError: no weight file is named.
         UnreadableImage: no usable data below `root`.
     """
-    if weights is None:
-        raise ConfigError(
-            "No weights of the task `vessels` are shipped with this version",
-            where="weights",
-            fix="Train them, and name the file",
-        )
-    with safe_open(weights, framework="pt") as stored:
-        facts = json.loads(stored.metadata()["fovea"])
-    seen = {*facts["trained_on"], *facts["held_out"]}
-    network = VesselNetwork.read(weights)
+    files = shipped_weights()
+    if weights is not None:
+        files[read_facts(weights)["task"]] = weights
+    facts = [read_facts(path) for path in files.values()]
+    seen = {name for one in facts for name in (*one["trained_on"], *one["held_out"])}
+    reader = VesselReader.load(files["vessels"], files["artery_vein"])
     per_set: dict[str, list[dict[str, Any]]] = {}
     for entry in find_entries(root, ("vessels",)):
         if f"{entry.dataset}/{entry.name}" in seen:
             continue
-        figures = judge(network, entry)
+        figures = judge(reader, entry)
         log.info("%s %s: Dice %.4f", entry.dataset, entry.name, figures["dice"] or 0.0)
         per_set.setdefault(entry.dataset, []).append({"name": entry.name, **figures})
     return {
         "task": "vessels",
-        "threshold": network.threshold,
-        "artery_cut": network.artery_cut,
-        "trained_on": facts["trained_on"],
+        "threshold": reader.threshold,
+        "trained_on": sorted(seen),
         "sets": {name: _of_set(rows) for name, rows in per_set.items()},
     }
 
 
-def judge(network: VesselNetwork, entry: Entry) -> Figures:
+def shipped_weights() -> dict[str, Path]:
+    """The weight files of the plugin `segment_vessels`, by task."""
+    folder = Path(shipped.__file__).parent
+    weights = read_manifest(folder / "plugin.toml").weights
+    return {Path(one.file).stem: folder / one.file for one in weights}
+
+
+def judge(reader: VesselReader, entry: Entry) -> Figures:
     """All figures of one photograph."""
     photograph = entry.photograph()
     truth = entry.label("vessels")
@@ -70,23 +75,20 @@ def judge(network: VesselNetwork, entry: Entry) -> Figures:
     field = entry.label("fov")
     inside = photograph.field_of_view if field is None else field > 0
     started = time.perf_counter()
-    small, frame = network.on_photograph(photograph)
-    probability = np.stack([frame.map_to_original(one) for one in small])
-    raw_vessels = probability[0] >= network.threshold
-    vessels = without_specks(raw_vessels, 2.0 * photograph.field_circle.radius)
+    found = reader.read(photograph)
     seconds = time.perf_counter() - started
-    figures = vessel_figures(probability[0], vessels, truth > 0, inside)
-    figures["raw_dice"] = metrics.dice(raw_vessels[inside], truth[inside] > 0)
-    figures["raw_components"] = float(metrics.components(raw_vessels & inside))
+    figures = vessel_figures(found.probability, found.vessels, truth > 0, inside)
+    figures["raw_dice"] = metrics.dice(found.raw[inside], truth[inside] > 0)
+    figures["raw_components"] = float(metrics.components(found.raw & inside))
     kinds = entry.label("av")
     if kinds is not None:
-        started = time.perf_counter()
-        settled = settle_sides(small, small[0] >= network.threshold)
-        seconds += time.perf_counter() - started
-        raw = frame.map_to_original(artery_share(small)) > 0.5
-        figures |= side_figures(raw, kinds, vessels, inside, "raw_")
-        after = frame.map_to_original(settled) > network.artery_cut
-        figures |= side_figures(after, kinds, vessels, inside, "")
+        per_pixel = found.pixel_share > 0.5
+        figures |= side_figures(per_pixel, kinds, found.vessels, inside, "raw_")
+        figures |= side_figures(found.share > 0.5, kinds, found.vessels, inside, "")
+        sure = found.vessels & ~found.uncertain
+        judged = inside & sure & ((kinds == ARTERY) | (kinds == VEIN))
+        figures["av_accuracy_sure"] = _share((found.share > 0.5) == (kinds == ARTERY), judged)
+        figures["av_uncertain_share"] = _share(found.uncertain, found.vessels)
     return {**figures, "seconds": seconds}
 
 
@@ -150,15 +152,15 @@ def _of_set(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"photographs": len(rows), "figures": figures, "each": rows}
 
 
-def best_artery_cut(pairs: list[tuple[Floats, Mask]]) -> float:
-    """The cut of the artery share with the highest mean accuracy over (share, truth) pairs."""
-    cuts = np.arange(0.25, 0.76, 0.05)
-    means = [np.mean([((share > cut) == truth).mean() for share, truth in pairs]) for cut in cuts]
-    return float(round(cuts[int(np.argmax(means))], 2))
+def best_threshold(sets: list[list[tuple[Floats, Mask]]]) -> float:
+    """The probability cut with the highest Dice, each data set counting alike.
 
-
-def best_threshold(pairs: list[tuple[Floats, Mask]]) -> float:
-    """The probability cut with the highest mean Dice over (probability, truth) pairs."""
+    Args:
+        sets: For each data set, (probability, truth) of its photographs.
+    """
     cuts = np.arange(0.25, 0.70, 0.01)
-    means = [np.mean([metrics.dice(p >= cut, truth) or 0.0 for p, truth in pairs]) for cut in cuts]
-    return float(round(cuts[int(np.argmax(means))], 2))
+    scores = [
+        np.mean([np.mean([metrics.dice(p >= cut, t) or 0.0 for p, t in one]) for one in sets])
+        for cut in cuts
+    ]
+    return float(round(cuts[int(np.argmax(scores))], 2))

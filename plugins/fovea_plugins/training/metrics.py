@@ -43,6 +43,31 @@ def auc(probability: Numbers, truth: Bools) -> float | None:
     return float((positive * (below + 0.5 * negative)).sum() / pairs)
 
 
+class PixelCounts:
+    """How often each probability was right, over as many photographs as are added."""
+
+    def __init__(self) -> None:
+        self.positive = np.zeros(LEVELS)
+        self.negative = np.zeros(LEVELS)
+
+    def add(self, probability: Numbers, truth: Bools) -> None:
+        """Counts the pixels of one photograph; both of the same shape."""
+        level = np.clip(np.asarray(probability) * (LEVELS - 1), 0, LEVELS - 1).round()
+        index = level.astype(np.int64)
+        self.positive += np.bincount(index[truth], minlength=LEVELS)
+        self.negative += np.bincount(index[~truth], minlength=LEVELS)
+
+    def average_precision(self) -> float | None:
+        """Area under the precision-recall curve (AUPR), or None without a true pixel."""
+        total = self.positive.sum()
+        if not total:
+            return None
+        right = np.cumsum(self.positive[::-1])
+        wrong = np.cumsum(self.negative[::-1])
+        precision = right / np.maximum(right + wrong, 1.0)
+        return float((precision * np.diff(right, prepend=0.0)).sum() / total)
+
+
 def expected_calibration_error(probability: Numbers, truth: Bools, *, bins: int = 15) -> float:
     """Mean gap between stated probability and observed frequency, weighted by pixels."""
     index = np.minimum((np.asarray(probability) * bins).astype(np.int64), bins - 1)

@@ -17,6 +17,8 @@ from fovea.errors import ConfigError
 
 TASKS = {
     "vessels": "fovea_plugins.training.vessels",
+    "artery_vein": "fovea_plugins.training.artery_vein",
+    "lesions": "fovea_plugins.training.lesions",
     "optic_disc": "fovea_plugins.training.optic_disc",
 }
 """Module of each task. One more task is one more line and one more module."""
@@ -43,6 +45,7 @@ def train(
     steps: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    start: Path | None = None,
 ) -> Path:
     """Trains a task and gives the file of the best weights.
 
@@ -54,6 +57,7 @@ def train(
         steps: Most optimiser steps; None: the task's own.
         seed: Of weights, batches and augmentation.
         resume: Go on from the checkpoint in `out`, if there is one.
+        start: Begin with these weights instead of random ones.
 
     Raises:
         ConfigError: no such task.
@@ -68,6 +72,8 @@ def train(
     if steps is not None:
         schedule = replace(schedule, steps=steps)
     trainer = Trainer(module.make(root), out, schedule)
+    if start is not None:
+        trainer.start_from(start)
     if resume:
         log.info("going on from step %d", trainer.done if trainer.resume() else 0)
     path = trainer.run()

@@ -197,6 +197,13 @@ class Trainer:
         }
         _write({k: v.contiguous() for k, v in tensors.items()}, self.out / CHECKPOINT, facts)
 
+    def start_from(self, weights: Path) -> None:
+        """Begins with the weights of another run of the same network, not with random ones."""
+        with safe_open(weights, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        self.network.load_state_dict(tensors)
+        self.mean.load_state_dict(tensors)
+
     def resume(self) -> bool:
         """Goes back to the last checkpoint; False when there is none."""
         path = self.out / CHECKPOINT

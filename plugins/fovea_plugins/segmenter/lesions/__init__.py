@@ -1,0 +1,1 @@
+"""Red and bright lesions: microaneurysms, haemorrhages, hard and soft exudates."""

@@ -1,0 +1,1 @@
+"""Vessel networks published by others, for people who have the authors' weights."""
