@@ -87,7 +87,7 @@ def test_a_conversation_about_painted_lesions(assistant: Assistant, painted: Pat
     turn(assistant, session, "Write the report.")
     report = (session.folder / "R1.md").read_text()
     assert "number of haemorrhages" in report
-    assert "`retinal haemorrhage` is present" in report
+    assert "`retinal haemorrhage` is " in report
 
 
 def test_a_healthy_looking_eye_is_never_declared_free_of_lesions(

@@ -42,7 +42,11 @@ def test_the_mask_is_in_the_frame_and_of_plausible_size(retina):
     assert mask.shape == pixels.shape[:2]
     assert mask.sum() / photograph.field_of_view.sum() == pytest.approx(0.139, abs=0.02)
     assert {a.name for a in result.artifacts} == {
-        "vessels", "arteries", "veins", "vessels_undecided", "vessel_probability"
+        "vessels",
+        "arteries",
+        "veins",
+        "vessels_undecided",
+        "vessel_probability",
     }
 
 

@@ -562,7 +562,7 @@ SEEDS = 15
 @settings(max_examples=SEEDS, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_one_lesion_more_never_lowers_a_grade_and_knowing_less_never_narrows_it(scale, seed):
-    """In all scales together 17 * 15 * 25 = 6,375 generated eyes, of which nine in ten are graded."""
+    """In all scales together 17 * 15 * 25 = 6,375 generated eyes; nine in ten are graded."""
     dice = random.Random(seed)  # noqa: S311 - reproducible, not secret
     for _ in range(EYES):
         facts = random_eye(dice, scale)

@@ -2,7 +2,8 @@
 
 Copies the networks of the folds into the plugin, writes their digests into its
 manifest, and prints the table for `operating_points.py`: cuts chosen on the
-photographs that each network did not learn from, and on eyes without retinopathy.
+photographs that each network did not learn from, and on eyes without retinopathy, in
+which few lesions may be counted and in few eyes any called present.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fovea.errors import UnreadableImage
 from fovea_plugins.segmenter.lesions.operating_points import POINTS
@@ -33,6 +35,9 @@ STEPS = np.arange(0.15, 0.985, 0.01)
 
 SPECIFICITY = 0.95
 """Share of eyes without retinopathy in which a kind must not be called present."""
+
+FALSE_ON_HEALTHY = 1.0
+"""Mean number of lesions of a kind that may be counted in an eye without retinopathy."""
 
 Maps = tuple[Floats, Floats]
 """Probabilities and marked lesions of one photograph, (kinds, h, w) each, in the view."""
@@ -114,7 +119,8 @@ def choose(kind: str, labelled: Sequence[Maps], healthy: Sequence[Floats]) -> st
             for maps, marked in labelled
         ]
         overlap = pixel_dice(labelled, index, float(outline))
-        for cut in STEPS[outline <= STEPS]:
+        floor = max(float(outline), quiet(healthy, index, float(outline), least))
+        for cut in STEPS[floor <= STEPS]:
             score = lesion_dice(judged, float(cut)) + overlap
             if score > best[0]:
                 best = (score, float(outline), float(cut), judged)
@@ -155,13 +161,24 @@ def pixel_dice(labelled: Sequence[Maps], index: int, cut: float) -> float:
     return 2 * both / either if either else 0.0
 
 
+def quiet(healthy: Sequence[Floats], index: int, outline: float, least: float) -> float:
+    """The lowest cut at which no more than `FALSE_ON_HEALTHY` spots are counted, in the mean."""
+    if not healthy:
+        return 0.0
+    scores = np.sort(np.concatenate([_scores(maps[index], outline, least) for maps in healthy]))
+    allowed = int(FALSE_ON_HEALTHY * len(healthy))
+    return float(scores[-allowed - 1]) + 1e-3 if len(scores) > allowed else 0.0
+
+
+def _scores(maps: Floats, outline: float, least: float) -> NDArray[np.float64]:
+    """The highest probability of each spot of a photograph without lesions."""
+    nothing = np.zeros(maps.shape, bool)
+    return np.array(compare(maps, nothing, outline, least_px=least).scores, np.float64)
+
+
 def specific(healthy: Sequence[Floats], index: int, outline: float, least: float) -> float:
     """The lowest cut that no spot reaches in `SPECIFICITY` of the eyes."""
-    highest = []
-    for maps in healthy:
-        nothing = np.zeros(maps.shape[1:], bool)
-        scores = compare(maps[index], nothing, outline, least_px=least).scores
-        highest.append(max(scores, default=0.0))
+    highest = [_scores(maps[index], outline, least).max(initial=0.0) for maps in healthy]
     return float(np.quantile(highest, SPECIFICITY)) + 0.005 if highest else 0.0
 
 

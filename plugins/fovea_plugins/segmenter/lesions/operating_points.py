@@ -47,8 +47,8 @@ class OperatingPoint:
 
 
 POINTS: Mapping[str, OperatingPoint] = {
-    "microaneurysms": OperatingPoint(Cuts(0.20, 0.25, 0.29, 0.89), 0.43, 10.3, 18, 18, 700),
-    "haemorrhages": OperatingPoint(Cuts(0.15, 0.27, 0.39, 0.92), 0.49, 5.4, 17, 17, 350),
-    "hard_exudates": OperatingPoint(Cuts(0.15, 0.21, 0.27, 0.99), 0.69, 17.2, 18, 18, 350),
+    "microaneurysms": OperatingPoint(Cuts(0.20, 0.43, 0.65, 0.89), 0.28, 3.7, 18, 18, 700),
+    "haemorrhages": OperatingPoint(Cuts(0.15, 0.40, 0.64, 0.92), 0.29, 1.4, 16, 17, 350),
+    "hard_exudates": OperatingPoint(Cuts(0.15, 0.38, 0.60, 0.99), 0.27, 0.2, 17, 18, 350),
     "soft_exudates": OperatingPoint(Cuts(0.15, 0.15, 0.15, 0.17), 0.34, 0.4, 7, 8, 350),
 }
