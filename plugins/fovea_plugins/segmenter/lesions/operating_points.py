@@ -47,7 +47,7 @@ class OperatingPoint:
 
 
 POINTS: Mapping[str, OperatingPoint] = {
-    "microaneurysms": OperatingPoint(Cuts(0.20, 0.43, 0.65, 0.89), 0.28, 3.7, 18, 18, 700),
+    "microaneurysms": OperatingPoint(Cuts(0.20, 0.43, 0.65, 0.89), 0.28, 3.7, 18, 18, 500),
     "haemorrhages": OperatingPoint(Cuts(0.15, 0.40, 0.64, 0.92), 0.29, 1.4, 16, 17, 350),
     "hard_exudates": OperatingPoint(Cuts(0.15, 0.38, 0.60, 0.99), 0.59, 4.4, 18, 18, 350),
     "soft_exudates": OperatingPoint(Cuts(0.15, 0.15, 0.15, 0.17), 0.34, 0.4, 7, 8, 350),

@@ -64,8 +64,7 @@ class SegmentLesions(Plugin[NoArgs]):
         """Masks, counts, areas and places of four kinds of lesion.
 
         Raises:
-            NotApplicable: the picture is grey, or what answers like a lesion covers an
-                implausible share of the field.
+            NotApplicable: what answers like a lesion covers an implausible share of the field.
         """
         if self._reader is None:
             raise PluginUnavailable(
@@ -75,14 +74,6 @@ class SegmentLesions(Plugin[NoArgs]):
                 fix="Call the plugin through the registry",
             )
         image = context.image
-        if image.grey:
-            raise NotApplicable(
-                self.manifest.name,
-                "Lesions cannot be told in a grey picture",
-                where=image.handle,
-                why="Red and yellow lesions differ from their surroundings in colour",
-                fix="Give the colour photograph",
-            )
         places = Places.from_context(context)
         gathered = _Gathered()
         for kind in self._reader.read(image, progress=context.progress):
@@ -96,7 +87,7 @@ class SegmentLesions(Plugin[NoArgs]):
             measurements=tuple(item for item in items if isinstance(item, Measurement)),
             not_measured=tuple(item for item in items if isinstance(item, NotMeasured)),
             artifacts=tuple(gathered.artifacts),
-            caveats=_caveats(gathered),
+            caveats=_caveats(gathered, image),
         )
 
     def _check_plausible(self, kind: Kind, image: Photograph) -> None:
@@ -181,7 +172,7 @@ def _summary(gathered: _Gathered) -> str:
     return f"{text} Small and faint ones are missed: a count of 0 excludes nothing."
 
 
-def _caveats(gathered: _Gathered) -> tuple[Caveat, ...]:
+def _caveats(gathered: _Gathered, image: Photograph) -> tuple[Caveat, ...]:
     caveats = [
         Caveat(
             code="lesions_missed",
@@ -194,6 +185,9 @@ def _caveats(gathered: _Gathered) -> tuple[Caveat, ...]:
             "validated.",
         ),
     ]
+    if image.grey:
+        text = "The picture is grey: haemorrhages and exudates are told less well than in colour."
+        caveats.append(Caveat(code="grey_picture", text=text))
     missing = [item for item in gathered.items if isinstance(item, NotMeasured)]
     reasons = {item.reason for item in missing if item.name.endswith("_quadrant_count")}
     if len(gathered.kinds) < len(POINTS):
