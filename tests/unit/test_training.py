@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from fovea.errors import ConfigError, UnreadableImage
+from fovea.testing import synthetic_photograph
 from fovea_plugins.field_network import FieldNetwork
 from fovea_plugins.segmenter.vessels import reading, sides
 from fovea_plugins.training import (
@@ -246,13 +247,19 @@ def test_the_cut_becomes_one_half_and_the_order_stays():
     assert centred[-1] == pytest.approx(1.0, abs=1e-5)
 
 
-def test_specks_go_and_vessels_stay():
-    mask = np.zeros((FIELD, FIELD), bool)
-    mask[80:84, 20:140] = True
-    mask[30, 30] = True
-    cleaned = reading.without_specks(mask, 1.25 * FIELD)
-    assert cleaned.sum() == 480
-    assert not cleaned[30, 30]
+def test_specks_and_rim_arcs_go_and_vessels_stay():
+    photograph = synthetic_photograph()
+    circle = photograph.field_circle
+    mask = np.zeros(photograph.field_of_view.shape, np.uint8)
+    x, y = round(circle.x), round(circle.y)
+    cv2.line(mask, (x - 40, y), (x + 40, y), 1, 5)
+    vessel = mask > 0
+    mask[y - 30, x] = 1  # a speck
+    cv2.ellipse(
+        mask, (x, y), (round(circle.radius) - 1,) * 2, 0, 20, 80, 1, 2
+    )  # a reflection on the rim
+    cleaned = reading.without_specks(mask > 0, photograph)
+    assert (cleaned == vessel).all()
 
 
 def test_the_cut_is_put_where_it_separates():

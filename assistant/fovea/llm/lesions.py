@@ -114,10 +114,16 @@ def _gap(result: Result, stem: str, ending: str, where: str, citation: str) -> l
 
 def _drawn(result: Result, stems: Sequence[str], where: str, citation: str) -> list[str]:
     """Says that masks can be seen, of the kinds of which something was counted."""
-    names = [_table()["plural"][s] for s in stems
-             if (m := result.measurement(f"{s}_count")) and m.value > 0]  # fmt: skip
-    if not names:
-        return []
-    *rest, last = names
-    listed = f"{', '.join(rest)} and {last}" if rest else last
-    return [f"The {listed}{where} are outlined in the image view [{citation}]."]
+    counted = [s for s in stems if (m := result.measurement(f"{s}_count")) and m.value > 0]
+    sure = [s for s in counted if (f := result.finding(s)) and f.state == "present"]
+    open_ = [s for s in counted if s not in sure]
+    return [
+        f"{start} {_listed(group)}{where} are outlined in the image view [{citation}]."
+        for start, group in (("The", sure), ("Possible", open_))
+        if group
+    ]
+
+
+def _listed(stems: Sequence[str]) -> str:
+    *rest, last = [_table()["plural"][stem] for stem in stems]
+    return f"{', '.join(rest)} and {last}" if rest else last  # type: ignore[no-any-return]

@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from fovea_plugins.field_network import CHANNELS, FieldNetwork
-from fovea_plugins.segmenter.vessels.sides import artery_share
+from fovea_plugins.segmenter.vessels.reading import read_network, side_map, vessel_map
+from fovea_plugins.segmenter.vessels.sides import settle_sides
 from fovea_plugins.training import data, trainer
 from fovea_plugins.training.data import Entry, Floats
 from fovea_plugins.training.field_task import FieldTask
-from fovea_plugins.training.measure_vessels import evaluate
+from fovea_plugins.training.measure_vessels import evaluate, shipped_weights
 from fovea_plugins.training.nets import NetConfig, WNet
 from fovea_plugins.training.trainer import Schedule
 
@@ -108,15 +109,21 @@ def _entries(root: Path) -> tuple[list[Entry], list[Entry]]:
 
 def finish(root: Path, weights: Path) -> None:
     """Chooses the cut between vein and artery on the held-out photographs, sets alike."""
-    network = FieldNetwork.read(weights)
+    network = read_network(weights)
+    outliner = read_network(shipped_weights()["vessels"])
+    threshold = float(outliner.facts["threshold"])
     sets: dict[str, list[tuple[Floats, NDArray[np.bool_]]]] = {}
     for entry in _entries(root)[1]:
-        sample = ArteryVeinTask.sample(entry, 1.0)
-        share = artery_share(network.probabilities(sample.pixels, sample.inside))
-        truth = sample.target > 127
-        judged = sample.inside & (truth[1] ^ truth[2]) & (sample.known[1] > 0)
+        photograph = entry.photograph()
+        # Judged as it is used: one opinion for each segment, where a vessel was found.
+        vessel, frame = vessel_map(outliner, photograph)
+        sides = side_map(network, photograph, vessel.shape)
+        share = frame.map_to_original(settle_sides(sides, vessel >= threshold))
+        found = frame.map_to_original(vessel) >= threshold
+        target, known = ArteryVeinTask.labels(entry)
+        judged = photograph.field_of_view & found & (target[1] != target[2]) & (known[1] > 0)
         if judged.any():
-            sets.setdefault(entry.dataset, []).append((share[judged], truth[1][judged]))
+            sets.setdefault(entry.dataset, []).append((share[judged], target[1][judged] > 0))
     trainer.add_facts(weights, {"artery_cut": best_artery_cut(list(sets.values()))})
 
 

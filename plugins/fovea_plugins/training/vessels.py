@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from fovea.image import Mask
 from fovea_plugins.field_network import CHANNELS, FieldNetwork
-from fovea_plugins.segmenter.vessels.reading import read_vessel_network, vessel_map
+from fovea_plugins.segmenter.vessels.reading import read_network, vessel_map
 from fovea_plugins.training import data, metrics, trainer
 from fovea_plugins.training.data import Entry, Floats
 from fovea_plugins.training.field_task import FieldTask
@@ -84,7 +84,7 @@ def make(root: Path) -> VesselTask:
 
 def finish(root: Path, weights: Path) -> None:
     """Chooses the cut on the held-out photographs as a whole, and writes it into the file."""
-    network = read_vessel_network(weights)
+    network = read_network(weights)
     pairs: dict[str, list[tuple[Floats, Mask]]] = {}
     for entry in training_entries(root)[1]:
         photograph = entry.photograph()

@@ -29,8 +29,15 @@ photograph's own, within limits. Thin vessels want a fine view even if it adds n
 COARSER = 1.45
 """How much smaller the coarser view is: wide vessels are then whole."""
 
+SIDE_VIEWS_PX = (512, 720)
+"""Field diameters at which arteries are told from veins."""
+
 SPECK = 4e-5
 """Connected parts below this share of the squared field diameter are dropped."""
+
+RIM, ON_RIM = 0.012, 0.6
+"""Parts of which more than the second share lies within the first share of the field
+diameter of its edge are dropped: they are its reflections, not vessels."""
 
 OPEN = (0.35, 0.65)
 """Artery shares between which a vessel is neither: reported as uncertain."""
@@ -75,13 +82,13 @@ class VesselReader:
 
     def __init__(self, vessels: FieldNetwork, sides: FieldNetwork) -> None:
         self._vessels, self._sides = vessels, sides
-        self.threshold = float(vessels.facts.get("threshold", 0.5))
-        self.artery_cut = float(sides.facts.get("artery_cut", 0.5))
+        self.threshold = float(vessels.facts["threshold"])
+        self.artery_cut = float(sides.facts["artery_cut"])
 
     @classmethod
     def load(cls, vessels: Path, sides: Path) -> VesselReader:
         """The reader with the networks in two weight files."""
-        return cls(read_vessel_network(vessels), FieldNetwork.read(sides))
+        return cls(read_network(vessels), read_network(sides))
 
     def read(
         self, photograph: Photograph, *, progress: Callable[[str], None] = lambda text: None
@@ -90,23 +97,18 @@ class VesselReader:
         progress("Outlining the vessels")
         small, frame = vessel_map(self._vessels, photograph)
         progress("Telling arteries from veins")
-        sides = self.side_maps(photograph, small)
+        sides = side_map(self._sides, photograph, small.shape)
         share = settle_sides(sides, small >= self.threshold)
         probability = frame.map_to_original(small)
         raw = probability >= self.threshold
-        vessels = without_specks(raw, 2.0 * photograph.field_circle.radius)
+        vessels = without_specks(raw, photograph)
         centred = (around_half(one, self.artery_cut) for one in (artery_share(sides), share))
         shares = (frame.map_to_original(one) for one in centred)
         return Reading(probability, raw, vessels, *shares)
 
-    def side_maps(self, photograph: Photograph, vessel: Floats) -> Floats:
-        """Vessel, artery and vein by the network for sides, (3, h, w) at the size of `vessel`."""
-        found, _ = self._sides.on_photograph(photograph)
-        return np.stack([_resized(one, vessel.shape) for one in found])
 
-
-def read_vessel_network(path: Path) -> FieldNetwork:
-    """The network for vessels; of its mirror images two are enough, with two views."""
+def read_network(path: Path) -> FieldNetwork:
+    """A network of this plugin; of its mirror images two are enough, with two views."""
     return FieldNetwork.read(path, mirrors=2)
 
 
@@ -119,20 +121,28 @@ def vessel_map(network: FieldNetwork, photograph: Photograph) -> tuple[Floats, F
     return (found[0] + _resized(coarse[0], found[0].shape)) / 2.0, frame
 
 
+def side_map(network: FieldNetwork, photograph: Photograph, shape: tuple[int, ...]) -> Floats:
+    """Vessel, artery and vein by the network for sides, (3, h, w) in a view of that shape."""
+    views = [network.on_photograph(photograph, field_diameter_px=d) for d in SIDE_VIEWS_PX]
+    layers = [[_resized(one, shape) for one in found] for found, _ in views]
+    return np.asarray(np.mean(layers, axis=0), np.float32)
+
+
 def _resized(values: Floats, shape: tuple[int, ...]) -> Floats:
     """A map of one view in the pixels of another of the same photograph: both show its field."""
     size = (shape[1], shape[0])
     return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def without_specks(mask: Mask, field_diameter_px: float) -> Mask:
-    """The mask (H, W) without its smallest connected parts.
-
-    Args:
-        mask: Vessels.
-        field_diameter_px: Diameter of the field of view in pixels of the mask.
-    """
+def without_specks(mask: Mask, photograph: Photograph) -> Mask:
+    """The mask (H, W) without its smallest connected parts, and without reflections on the rim."""
+    diameter = 2.0 * photograph.field_circle.radius
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    keep = stats[:, cv2.CC_STAT_AREA] >= SPECK * field_diameter_px**2
+    areas = stats[:, cv2.CC_STAT_AREA]
+    framed = np.pad(photograph.field_of_view.astype(np.uint8), 1)
+    depth = cv2.distanceTransform(framed, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    near = labels[mask & (depth < RIM * diameter)]
+    on_rim = np.bincount(near, minlength=len(areas)) / areas
+    keep = (areas >= SPECK * diameter**2) & (on_rim <= ON_RIM)
     keep[0] = False
     return np.asarray(keep[labels])
