@@ -47,8 +47,8 @@ class OperatingPoint:
 
 
 POINTS: Mapping[str, OperatingPoint] = {
-    "microaneurysms": OperatingPoint(Cuts(0.20, 0.43, 0.65, 0.89), 0.28, 3.7, 18, 18, 500),
-    "haemorrhages": OperatingPoint(Cuts(0.15, 0.40, 0.64, 0.92), 0.29, 1.4, 16, 17, 350),
-    "hard_exudates": OperatingPoint(Cuts(0.15, 0.38, 0.60, 0.99), 0.59, 4.4, 18, 18, 350),
-    "soft_exudates": OperatingPoint(Cuts(0.15, 0.15, 0.15, 0.17), 0.34, 0.4, 7, 8, 350),
+    "microaneurysms": OperatingPoint(Cuts(0.20, 0.42, 0.64, 0.901), 0.38, 3.9, 18, 18, 500),
+    "haemorrhages": OperatingPoint(Cuts(0.15, 0.36, 0.57, 0.962), 0.49, 2.6, 17, 17, 350),
+    "hard_exudates": OperatingPoint(Cuts(0.15, 0.55, 0.94, 0.991), 0.41, 0.6, 17, 18, 350),
+    "soft_exudates": OperatingPoint(Cuts(0.25, 0.34, 0.42, 0.741), 0.59, 0.3, 8, 8, 350),
 }
