@@ -48,6 +48,34 @@ class Interval(_Frozen):
     how: str = Field(min_length=3, description="How it was obtained, in words.")
 
 
+class CohortPlace(_Frozen):
+    """Where a value lies in one's own cohort, measured by the same method and versions."""
+
+    percentile: float = Field(gt=0, lt=100)
+    low: float | None = Field(None, description="95 % interval of the percentile.")
+    high: float | None = None
+    beyond: Literal["below", "above"] | None = Field(
+        None, description="Set where the value lies beyond the last percentile that is known."
+    )
+    cohort: str = Field(description="Its name, and the part of it that was compared with.")
+    n: int = Field(gt=0)
+    counted: Literal["people", "photographs"]
+
+    @property
+    def words(self) -> str:
+        """`at the 34th percentile (95 % interval 25 to 44) of the cohort City (n = 120 people)`."""
+        rank = f"{self.percentile:g}"
+        teen = rank[-2:-1] == "1" and "." not in rank
+        ending = "th" if teen else {"1": "st", "2": "nd", "3": "rd"}.get(rank[-1], "th")
+        interval = ""
+        if self.low is not None and self.high is not None:
+            interval = f" (95 % interval {self.low:g} to {self.high:g})"
+        return (
+            f"{self.beyond or 'at'} the {rank}{ending} percentile{interval} of the cohort "
+            f"{self.cohort} (n = {self.n} {self.counted})"
+        )
+
+
 class Measurement(_Frozen):
     """A number with unit and method. Unknown is a `NotMeasured`, never 0 or NaN."""
 
@@ -58,6 +86,9 @@ class Measurement(_Frozen):
     eye: Eye | None = None
     zone: str | None = Field(None, description="Region, such as `zone_b`; None: whole field.")
     interval: Interval | None = None
+    cohort: CohortPlace | None = Field(
+        None, description="Added by the host from `fovea norms build`; a plugin leaves it out."
+    )
 
 
 class NotMeasured(_Frozen):
@@ -210,14 +241,18 @@ class Context:
 
     @property
     def scale(self) -> Scale | None:
-        """The pixel scale from the file, else from the disc-fovea distance, else None."""
+        """The pixel scale from the file, else from the disc-fovea distance, else None.
+
+        None also where disc and fovea are said to lie on the same spot: no eye is so.
+        """
         if self.image.scale:
             return self.image.scale
         points = [self.measured(name) for name in ("disc_x", "disc_y", "fovea_x", "fovea_y")]
         if any(point is None for point in points):
             return None
         disc_x, disc_y, fovea_x, fovea_y = (point.value for point in points if point)
-        return Scale.from_disc_fovea(math.hypot(fovea_x - disc_x, fovea_y - disc_y))
+        distance_px = math.hypot(fovea_x - disc_x, fovea_y - disc_y)
+        return Scale.from_disc_fovea(distance_px) if distance_px > 0 else None
 
     def measured(self, name: str) -> Measurement | None:
         """An earlier measurement on the first image, or None."""

@@ -21,7 +21,9 @@ SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 @pytest.fixture(scope="module")
 def plugin() -> AssessQuality:
-    return AssessQuality(read_manifest(FOLDER / "plugin.toml"), FOLDER)
+    made = AssessQuality(read_manifest(FOLDER / "plugin.toml"), FOLDER)
+    made.load("cpu")
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +101,10 @@ def test_darker_lowers_the_score(assess, retina):
 
 
 def test_mirrored_picture_is_the_other_eye(assess, plain, retina):
+    """One picture does not tell whether it is mirrored: the finding says what it rests on."""
     result = assess(retina[:, ::-1])
     assert result.finding("eye").value == "OD"
+    assert "unmirrored" in result.finding("eye").detail
     mirrored = retina.shape[1] - 1 - plain.measurement("disc_x").value
     assert result.measurement("disc_x").value == pytest.approx(mirrored, abs=10)
 
@@ -109,6 +113,19 @@ def test_upside_down_picture_claims_no_eye(assess, retina):
     result = assess(retina[::-1, ::-1])
     assert result.finding("eye").state == "indeterminate"
     assert "maybe_upside_down" in {caveat.code for caveat in result.caveats}
+
+
+@pytest.mark.parametrize("turns", [1, 3])
+def test_turned_picture_claims_no_eye_and_finds_both(assess, plain, retina, turns):
+    result = assess(np.rot90(retina, turns))
+    assert result.finding("eye").state == "indeterminate"
+    assert "maybe_turned" in {caveat.code for caveat in result.caveats}
+    side = retina.shape[0] - 1
+    for name in ("disc", "fovea"):
+        x, y = (plain.measurement(f"{name}_{axis}").value for axis in "xy")
+        wanted = (y, side - x) if turns == 1 else (side - y, x)
+        found = [result.measurement(f"{name}_{axis}").value for axis in "xy"]
+        assert np.hypot(found[0] - wanted[0], found[1] - wanted[1]) < 60, name
 
 
 def test_half_the_size_gives_half_the_coordinates(assess, plain, retina):

@@ -173,6 +173,15 @@ def test_the_scale_of_the_file_is_preferred(plugin, context):
     assert spans[1] == pytest.approx(spans[0] / 2, abs=4)
 
 
+def test_disc_and_fovea_on_one_spot_give_no_scale(context):
+    places = {"disc_x": 200.0, "disc_y": 150.0, "fovea_x": 200.0, "fovea_y": 150.0}
+    same = Result(
+        summary="Drawn.", measurements=tuple(number(name, v, 3.0) for name, v in places.items())
+    )
+    assert context.scale is not None
+    assert given(context, same).scale is None
+
+
 def test_mirrored_landmarks_give_a_mirrored_grid(plugin, context, tmp_path):
     run(plugin, context)
     here = coverage(context)

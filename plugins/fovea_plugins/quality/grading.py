@@ -1,7 +1,7 @@
 """How well vessels, disc and macula can be judged, as a score, three grades and reasons.
 
-The grades good, usable and reject follow EyeQ (Fu et al. 2019, MICCAI); the two
-limits were chosen on the training part of the development labels, see MODEL_CARD.md.
+The grades good, usable and reject follow EyeQ (Fu et al. 2019, MICCAI): an ordinal
+logistic model of measured features, see `training/quality.py` and MODEL_CARD.md.
 """
 
 from __future__ import annotations
@@ -12,24 +12,33 @@ from typing import Literal
 import numpy as np
 
 from fovea.image import Mask, View
+from fovea_plugins.quality.examination import Examination
+from fovea_plugins.quality.fitted import Linear
 from fovea_plugins.quality.landmarks import Disc, Fovea
 from fovea_plugins.quality.lines import BACKGROUND_SIGMA_PX, LineMaps, Map, erode, masked_blur
+from fovea_plugins.quality.modality import log_odds
 
 Grade = Literal["good", "usable", "reject"]
 
-USABLE_FROM = 0.44
-GOOD_FROM = 0.68
+GRADES: tuple[Grade, Grade, Grade] = ("reject", "usable", "good")
+GRADE_FEATURES = ("coverage", "contrast", "clarity", "light", "evenness", "retina")
+"""All are higher in better pictures, and the model may only count them so. Disc and fovea are
+not among them: a picture centred elsewhere is not a worse one."""
+
 CELLS = 6
 MIN_CELL_LINES = 0.03
 DARK_LEVEL = 30.0
 GLARE_LEVEL = 225.0
 MIN_COVERAGE = 0.75
 MIN_LINE_CONTRAST = 0.035
+MIN_LIGHT = 12.0
+"""Mean of the green channel below which lines are noise."""
+CONTRAST_RANGE = (float(np.log(0.02)), float(np.log(0.30)))
 
 
 @dataclass(frozen=True)
 class Visibility:
-    """What the score is made of.
+    """How much is seen of the vessels, and by what light.
 
     Attributes:
         coverage: Share of a 6 x 6 raster in which vessels are seen.
@@ -47,31 +56,6 @@ class Visibility:
     glare_share: float
 
     @property
-    def score(self) -> float:
-        """Weighted geometric mean of the parts, 0 to 1: one bad part spoils the image."""
-        parts = (
-            (2.0, _ramp(self.coverage, 0.6, 1.0)),
-            (2.0, _ramp(float(np.log(max(self.line_contrast, 1e-3))), *np.log([0.025, 0.30]))),
-            (1.0, _ramp(self.clarity, 3.0, 12.0)),
-            (2.0, self._light_part),
-        )
-        total = sum(weight for weight, _ in parts)
-        logs = sum(weight * float(np.log(max(part, 0.02))) for weight, part in parts)
-        return float(np.exp(logs / total))
-
-    @property
-    def _light_part(self) -> float:
-        bad = self.dark_share + 2 * self.glare_share
-        return _ramp(self.light, 10.0, 60.0) * _ramp(-bad, -0.5, 0.0)
-
-    @property
-    def grade(self) -> Grade:
-        """The class of the score."""
-        if self.score >= GOOD_FROM:
-            return "good"
-        return "usable" if self.score >= USABLE_FROM else "reject"
-
-    @property
     def reason(self) -> str:
         """The weakest part, in plain words."""
         if self.dark_share > 0.2 or self.light < 30:
@@ -83,6 +67,35 @@ class Visibility:
         if self.coverage < 0.9:
             return f"vessels are seen in only {self.coverage:.0%} of the field"
         return "vessels are seen across the field"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The grade, its probability by the model, and the score: the mean grade, 0 to 1."""
+
+    grade: Grade
+    probability: float
+    score: float
+
+
+def grade_features(examined: Examination, visibility: Visibility) -> dict[str, float]:
+    """The features of the model, by `GRADE_FEATURES`."""
+    return {
+        "coverage": _ramp(visibility.coverage, 0.4, 1.0),
+        "contrast": _ramp(float(np.log(max(visibility.line_contrast, 1e-3))), *CONTRAST_RANGE),
+        "clarity": _ramp(visibility.clarity, 3.0, 12.0),
+        "light": _ramp(visibility.light, 10.0, 60.0),
+        "evenness": 1.0 - min(visibility.dark_share + 2.0 * visibility.glare_share, 1.0),
+        "retina": log_odds(examined.seen.retina),
+    }
+
+
+def grade_quality(features: dict[str, float], model: Linear) -> Quality:
+    """The likeliest of the three grades, and the mean grade as a score."""
+    usable, good = (float(value) for value in model.probabilities(features))
+    chances = (1.0 - usable, usable - good, good)
+    best = int(np.argmax(chances))
+    return Quality(GRADES[best], chances[best], 0.5 * (usable + good))
 
 
 @dataclass(frozen=True)
@@ -130,14 +143,16 @@ def _coverage(lines: LineMaps) -> float:
 
 def grade_vessels(visibility: Visibility) -> Gradable:
     """Whether vessels can be judged over most of the field."""
-    if visibility.coverage >= MIN_COVERAGE and visibility.line_contrast >= MIN_LINE_CONTRAST:
+    lit = visibility.light >= MIN_LIGHT
+    contrast = visibility.line_contrast >= MIN_LINE_CONTRAST
+    if lit and contrast and visibility.coverage >= MIN_COVERAGE:
         return Gradable("present", f"Vessels are seen in {visibility.coverage:.0%} of the field.")
     return Gradable("absent", f"The photograph is {visibility.reason}.")
 
 
 def grade_disc(view: View, lines: LineMaps, disc: Disc | None) -> Gradable:
     """Whether the optic disc can be judged."""
-    if disc is None or not disc.found:
+    if disc is None:
         return Gradable("absent", "No optic disc was found in the field.")
     whole = _disc_shape(view, disc, 1.0)
     if _share_inside(view, disc) < 0.9:
@@ -152,7 +167,7 @@ def grade_macula(view: View, lines: LineMaps, fovea: Fovea | None) -> Gradable:
     """Whether the macula can be judged. Without a disc its place is unknown."""
     if fovea is None:
         return Gradable("absent", "The macula is not in the field, or its place is unknown.")
-    spot = Disc(fovea.x, fovea.y, 28.0, 0.0, 0.0)
+    spot = Disc(fovea.x, fovea.y, 28.0, 0.0)
     # The fovea itself has no vessels: focus is judged on those around it.
     problem = _local_problem(
         view, lines, _disc_shape(view, spot, 1.0), _disc_shape(view, spot, 3.0)
