@@ -1,1 +1,14 @@
-"""Numbers that describe the vessel tree."""
+"""Numbers that describe the vessel tree and the optic disc, on plain arrays.
+
+`measure` measures vessels, `measure_disc` disc and cup; neither needs the assistant.
+"""
+
+from fovea_plugins.biomarkers.definitions import DEFINITIONS, Definition, Key, data_dictionary
+from fovea_plugins.biomarkers.measuring import measure
+from fovea_plugins.biomarkers.placing import Disc
+from fovea_plugins.biomarkers.values import Measure, PhysicalScale, VesselMeasures
+
+__all__ = [
+    "DEFINITIONS", "Definition", "Disc", "Key", "Measure", "PhysicalScale", "VesselMeasures",
+    "data_dictionary", "measure",
+]  # fmt: skip

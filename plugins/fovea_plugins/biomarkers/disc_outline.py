@@ -24,7 +24,7 @@ SMOOTHING_PX = 1.0
 MARGIN_PX = 8
 RAY_STEP_PX = 0.5
 RAYS = 360
-RAY_ANGLES_DEG: Floats = np.arange(RAYS) + 0.5
+RAY_ANGLES_DEG: Floats = np.arange(RAYS, dtype=np.float64) + 0.5
 """Clock angles: 0 at 12 o'clock, clockwise. Half degrees: none lies on a sector's border, and
 flips and quarter turns map them onto each other."""
 

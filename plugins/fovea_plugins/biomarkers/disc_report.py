@@ -5,6 +5,7 @@ from __future__ import annotations
 from fovea.contract import Context, Measurement, NotMeasured, Result
 from fovea_plugins.biomarkers.disc import measure_disc
 from fovea_plugins.biomarkers.disc_values import DEFINITIONS, SECTORS, DiscMeasures
+from fovea_plugins.regions import Landmarks
 
 REPORTED = tuple(
     name for name in DEFINITIONS if not name.startswith("atrophy_") and name != "rim_width_um"
@@ -34,7 +35,7 @@ def disc_measurements(context: Context) -> list[Measurement | NotMeasured]:
     disc, cup = context.mask("optic_disc"), context.mask("optic_cup")
     if tool is None or disc is None:
         return [NotMeasured(name=name, reason=NO_DISC) for name in REPORTED]
-    scale = context.scale
+    scale = Landmarks.from_context(context).scale(context.image.scale)
     measures = measure_disc(
         disc,
         cup,

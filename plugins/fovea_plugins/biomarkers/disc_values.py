@@ -62,7 +62,10 @@ def _sizes() -> Iterator[tuple[str, Definition]]:
             f"{name}_mm",
             Definition("mm", 0.5, 4.0, f"{meaning}, in millimetres.", ("scale",), name, True),
         )
-    for part, needs in (("disc", ()), ("cup", ("cup",)), ("rim", ("cup",))):
+    parts: tuple[tuple[str, tuple[Need, ...]], ...] = (
+        ("disc", ()), ("cup", ("cup",)), ("rim", ("cup",)),
+    )  # fmt: skip
+    for part, needs in parts:
         less = " less that of the cup" if part == "rim" else ""
         meaning = f"Area of the {'disc' if part == 'rim' else part}{less}"
         name = f"{part}_area_px2"

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable
 
 from fovea.contract import (
     Caveat,
     Context,
-    Interval,
     Measurement,
     NoArgs,
     NotMeasured,
@@ -19,29 +14,27 @@ from fovea.contract import (
     Result,
 )
 from fovea.errors import NotApplicable
-from fovea.image import Mask
-from fovea_plugins.biomarkers.measures import (
-    REFERENCE_FIELD_PX,
-    SHORTEST_SEGMENT_PX,
-    VesselMeasures,
-    by_half_a_pixel,
-    by_threshold,
-    measure,
-)
+from fovea_plugins.biomarkers.disc_report import REPORTED, disc_measurements
+from fovea_plugins.biomarkers.headline import headline
+from fovea_plugins.biomarkers.lesions import LesionLoad, measure_lesions, rows_of
+from fovea_plugins.biomarkers.picture import calibre_picture
+from fovea_plugins.biomarkers.tables import dictionary_table, values_table
+from fovea_plugins.biomarkers.working import Working
 
-THRESHOLD_CHANGE = 0.2
+LESIONS = ("microaneurysms", "haemorrhages", "hard_exudates", "soft_exudates")
 
-METHODS = {
-    "vessel_density": "vessel area divided by field area",
-    "vessel_length_density": "vessel centreline length times field diameter, divided by field area",
-    "fractal_dimension": "box counting (D0) of the vessel mask, boxes of 1 % to 32 % of the field",
-    "tortuosity": "arc over chord of smoothed vessel segments of at least "
-    f"{SHORTEST_SEGMENT_PX / REFERENCE_FIELD_PX:.1%} of the field, length-weighted mean",
-}
+IN_SUMMARY = {
+    "crae": "CRAE", "crve": "CRVE", "avr": "AVR", "vessel_density": "vessel density",
+    "fractal_dimension": "fractal dimension", "tortuosity": "tortuosity",
+    "vertical_cdr": "vertical cup-to-disc ratio",
+}  # fmt: skip
+
+UNSURE = frozenset({"grey_picture", "sides_undecided"})
+"""Caveats of the vessel tool about arteries and veins."""
 
 
 class Biomarkers(Plugin[NoArgs]):
-    """Measures vessel density, length, fractal dimension and tortuosity; quotes the disc ratio."""
+    """Measures the vessel tree, optic disc and cup, and where lesions lie that were outlined."""
 
     Args = NoArgs
 
@@ -61,105 +54,62 @@ class Biomarkers(Plugin[NoArgs]):
                 why="The vessel mask is missing or empty",
                 fix="Use a photograph on which vessels can be outlined",
             )
-        disc = context.mask("optic_disc")
-        field = photograph.field_of_view if disc is None else photograph.field_of_view & ~disc
-        diameter = 2.0 * photograph.field_circle.radius
+        working = Working.of(context, vessels)
         context.progress("Measuring the vessel tree")
-        value = measure(vessels, field, diameter)
-        variants = []
-        masks, how = _variants(context, vessels)
-        for mask in masks:
-            context.check_cancelled()
-            variants.append(measure(mask, field, diameter))
-        where = "field without the disc" if disc is not None else "whole field, disc included"
-        measurements = [
-            _measurement(name, context, value, variants, how=how, where=where)
-            for name in METHODS
-            if value.get(name) is not None
-        ]
-        not_measured = [
-            NotMeasured(name=name, reason="The vessels found are too short for it")
-            for name in METHODS
-            if value.get(name) is None
-        ]
-        caveats = [
-            Caveat(
-                code="depends_on_segmentation",
-                text="The values follow the vessel outline: compare only values made with the "
-                "same version of the vessel tool and with the same field angle.",
-            )
-        ]
-        if disc is None:
-            caveats.append(
-                Caveat(code="disc_included", text="The optic disc was not found and is included.")
-            )
-        ratio = context.measured("vertical_cdr")
-        if ratio is None:
-            not_measured.append(NotMeasured(name="vertical_cdr", reason=_why_no_ratio(context)))
-        else:
-            # One number for one thing: the disc tool measures it, here it is passed on.
-            method = f"{ratio.method}; passed on from the optic disc tool"
-            measurements.append(ratio.model_copy(update={"method": method}))
+        measures = working.measured()
+        context.progress("Measuring disc and lesions")
+        has_disc = working.landmarks.disc_diameter_px is not None
+        where = "field without the disc" if has_disc else "whole field, disc included"
+        disc = disc_measurements(context)
+        items = [*headline(measures, eye=context.eye, where=where), *disc]
+        picture = calibre_picture(context, working, measures.vessels_used)
+        table = values_table(context, working, measures, disc, rows_of(self._lesions(working)))
+        named = (self.manifest.output(name) for name in REPORTED)
+        meanings = [output.model_dump() for output in named if output is not None]
+        artifacts = [table, dictionary_table(context, meanings)]
+        measurements = [item for item in items if isinstance(item, Measurement)]
+        told = sum(found is not None for found in measures.as_row().values())
         return Result(
-            summary=_summary(measurements),
+            summary=_summary(measurements, told),
             measurements=tuple(measurements),
-            not_measured=tuple(not_measured),
-            caveats=tuple(caveats),
+            not_measured=tuple(item for item in items if isinstance(item, NotMeasured)),
+            artifacts=tuple(artifacts if picture is None else [picture, *artifacts]),
+            caveats=tuple(_caveats(context, has_disc=has_disc)),
+        )
+
+    def _lesions(self, working: Working) -> list[LesionLoad]:
+        masks = {kind: working.context.mask(kind) for kind in LESIONS}
+        return measure_lesions(
+            {kind: mask for kind, mask in masks.items() if mask is not None},
+            landmarks=working.landmarks,
+            field=working.context.image.field_of_view,
+            scale=working.scale,
         )
 
 
-def _variants(context: Context, vessels: Mask) -> tuple[tuple[Mask, Mask], str]:
-    score = _score(context)
-    if score is not None and score.shape == vessels.shape:
-        how = (
-            f"range of the value when the vessel score threshold moves by {THRESHOLD_CHANGE:.2f} "
-            "either way; sensitivity to the outline, not a confidence interval"
+def _caveats(context: Context, *, has_disc: bool) -> Iterable[Caveat]:
+    yield Caveat(
+        code="depends_on_segmentation",
+        text="The values follow the vessel outline: compare only values made with the "
+        "same version of the vessel tool and with the same field angle.",
+    )
+    if not has_disc:
+        yield Caveat(code="disc_included", text="The optic disc was not found and is included.")
+    tool = context.earlier.get("arteries")
+    if tool and any(caveat.code in UNSURE for caveat in tool.caveats):
+        yield Caveat(
+            code="sides_unsure",
+            text="Arteries and veins could not be told apart well: their widths, ratios and other "
+            "values apart are not to be relied on.",
         )
-        return by_threshold(vessels, score, THRESHOLD_CHANGE), how
-    how = (
-        "range of the value when the vessel outline moves by half a pixel either way; "
-        "sensitivity to the outline, not a confidence interval"
-    )
-    return by_half_a_pixel(vessels), how
 
 
-def _score(context: Context) -> NDArray[np.uint8] | None:
-    result = context.earlier.get("vessel_probability")
-    artifacts = result.artifacts if result else ()
-    path = next((a.path for a in artifacts if a.name == "vessel_probability"), None)
-    grey: Any = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path else None
-    return grey
-
-
-def _measurement(
-    name: str,
-    context: Context,
-    value: VesselMeasures,
-    variants: list[VesselMeasures],
-    *,
-    how: str,
-    where: str,
-) -> Measurement:
-    values = [v for v in (value.get(name), *(one.get(name) for one in variants)) if v is not None]
-    # A mask that vanishes when its outline moves leaves the range unknown, not narrow.
-    complete = len(values) == 1 + len(variants)
-    return Measurement(
-        name=name,
-        value=values[0],
-        unit="1",
-        eye=context.eye,
-        method=f"{METHODS[name]}; {where}; at a field diameter of {REFERENCE_FIELD_PX} pixels",
-        interval=Interval(low=min(values), high=max(values), how=how) if complete else None,
-    )
-
-
-def _why_no_ratio(context: Context) -> str:
-    result = context.earlier.get("optic_disc")
-    items = result.not_measured if result else ()
-    said = next((item.reason for item in items if item.name == "vertical_cdr"), None)
-    return said if said else "The optic disc tool gave no cup-to-disc ratio for this image"
-
-
-def _summary(measurements: list[Measurement]) -> str:
-    parts = [f"{m.name.replace('_', ' ')} {m.value:.3g}" for m in measurements]
-    return f"Measured: {', '.join(parts)}." if parts else "Nothing could be measured."
+def _summary(measurements: list[Measurement], told: int) -> str:
+    by_name = {m.name: m for m in measurements if m.name in IN_SUMMARY}
+    parts = []
+    for name, words in IN_SUMMARY.items():
+        if name in by_name:
+            unit = " µm" if by_name[name].unit == "um" else ""
+            parts.append(f"{words} {by_name[name].value:.3g}{unit}")
+    listed = ", ".join(parts) if parts else "nothing of the headline set"
+    return f"Measured: {listed}. {told} values of the vessels by region are in the table."
