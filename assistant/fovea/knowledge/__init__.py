@@ -8,9 +8,9 @@ from fovea.knowledge.base import Knowledge, RangeComparison
 from fovea.knowledge.clauses import Bounds, Facts
 from fovea.knowledge.loading import load
 from fovea.knowledge.models import Entry, Reference
-from fovea.knowledge.rules import Grading, NotGraded
+from fovea.knowledge.rules import Grading, NotGraded, ScaleRules
 
 __all__ = [
     "Bounds", "Entry", "Facts", "Grading", "Knowledge", "NotGraded", "RangeComparison", "Reference",
-    "load",
+    "ScaleRules", "load",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from fovea.knowledge.clauses import Facts, Step
 from fovea.knowledge.derived import Z_95, upper_limit, with_derived
 from fovea.knowledge.glossary import FactMeaning, in_words
 from fovea.knowledge.models import Entry, Range, Reference
+from fovea.knowledge.norms import Norms
 from fovea.knowledge.rule_check import check_rules
 from fovea.knowledge.rules import Grading, NotGraded, ScaleRules, grade
 from fovea.knowledge.search import Index
@@ -54,6 +55,7 @@ class Knowledge:
         facts: Mapping[str, FactMeaning],
         files: Mapping[str, str],
         version: str,
+        norms: Norms | None = None,
     ) -> None:
         self.entries = MappingProxyType(dict(entries))
         self.references = MappingProxyType(dict(references))
@@ -62,6 +64,8 @@ class Knowledge:
         self.facts = MappingProxyType(dict(facts))
         """What each fact of the rules means, and how a photograph can know it."""
         self.version = version
+        self.norms = norms
+        """Percentiles of one's own cohort, where they were built."""
         self._files = dict(files)
         self._index = Index(self.entries)
         self._by_output = {name: e for e in entries.values() for name in e.outputs}
@@ -78,6 +82,10 @@ class Knowledge:
             hint = f"Did you mean `{near[0].entry_id}`?" if near else "Search for it first"
             raise KnowledgeError(f"There is no entry `{identifier[:60]}`", fix=hint)
         return entry
+
+    def names(self) -> list[str]:
+        """Names and synonyms of all entries, in English."""
+        return [name for e in self.entries.values() for name in (e.name.en, *e.synonyms.en)]
 
     def about_output(self, name: str) -> Entry | None:
         """The entry about a plugin output: by `outputs`, else the entry of that id."""
@@ -180,6 +188,21 @@ class Knowledge:
     def without_plugin(self, output_names: Collection[str]) -> list[str]:
         """Outputs that an entry explains but no installed plugin gives, in order of their names."""
         return sorted(name for name in self._by_output if name not in output_names)
+
+    def with_cohort(self, result: contract.Result, made_by: str) -> contract.Result:
+        """The result whose measurements say where they lie in one's own cohort.
+
+        Only the host knows this: what a plugin claims about a cohort is taken off.
+
+        Args:
+            result: As the plugin returned it.
+            made_by: Tools and versions that made it; a cohort of others is not compared with.
+        """
+        measurements = tuple(
+            m.model_copy(update={"cohort": self.norms.place(m, made_by) if self.norms else None})
+            for m in result.measurements
+        )
+        return result.model_copy(update={"measurements": measurements})
 
     def compare_to_range(
         self,

@@ -27,6 +27,9 @@ class FactMeaning(BaseModel):
     )
     known_from: KnownFrom
     quadrants: bool = Field(False, description="Whether it is asked for by quadrant.")
+    shown_by: tuple[str, ...] = Field(
+        (), description="Other findings whose presence shows it: a flame haemorrhage is one."
+    )
     meaning: str = Field(min_length=10)
     photo: str = Field(min_length=10, description="How one photograph can know it, or cannot.")
 

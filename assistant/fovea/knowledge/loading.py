@@ -18,6 +18,7 @@ from fovea.knowledge.base import FACTS, Knowledge
 from fovea.knowledge.clauses import FACT_PATTERN
 from fovea.knowledge.glossary import FactMeaning, uses_of
 from fovea.knowledge.models import Entry, Reference
+from fovea.knowledge.norms import Norms
 from fovea.knowledge.rules import ScaleRules
 
 MAX_FILE_BYTES = 256_000
@@ -29,11 +30,15 @@ RULES = FACTS.partition("/")[0]
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def load(folder: Path | None = None) -> Knowledge:
+def load(folder: Path | None = None, *, norms: Path | None = None) -> Knowledge:
     """The knowledge base in a folder; the shipped one when omitted.
 
     A `Knowledge` never changes, so one process shares it; a folder whose files
     changed is read again.
+
+    Args:
+        folder: With `references.yaml`.
+        norms: File of `fovea norms build`, whose percentiles are laid over it.
 
     Raises:
         KnowledgeError: naming file, line and field.
@@ -49,7 +54,25 @@ def load(folder: Path | None = None) -> Knowledge:
     if len(files) > MAX_FILES:
         raise KnowledgeError(f"More than {MAX_FILES} files", where=folder.name)
     stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
-    return _load(folder.absolute(), stamps)
+    stamp = None
+    if norms is not None:
+        if not norms.is_file():
+            raise KnowledgeError(
+                "There are no such norms", where=norms.name,
+                fix="Run `fovea norms build`, or unset `FOVEA_NORMS`",
+            )  # fmt: skip
+        stamp = (str(norms.absolute()), norms.stat().st_mtime_ns, norms.stat().st_size)
+    return _load(folder.absolute(), stamps, stamp)
+
+
+def read_norms(path: Path) -> Norms:
+    """The percentiles in a file.
+
+    Raises:
+        KnowledgeError: naming file, line and field.
+    """
+    document = _Document.read(path, path.name)
+    return document.validate(Norms, document.content, ())
 
 
 def _shipped() -> Path:
@@ -62,7 +85,11 @@ def _shipped() -> Path:
 
 
 @functools.lru_cache(maxsize=4)
-def _load(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> Knowledge:
+def _load(
+    folder: Path,
+    stamps: tuple[tuple[str, int, int], ...],
+    norms: tuple[str, int, int] | None,
+) -> Knowledge:
     digest = hashlib.sha256()
     references: dict[str, Reference] = {}
     facts: dict[str, FactMeaning] = {}
@@ -94,6 +121,7 @@ def _load(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> Knowledge:
         known, references, rules={i: rules for i, (rules, _) in scales.items()}, facts=facts,
         files={i: document.name for i, (_, document) in entries.items()},
         version=digest.hexdigest()[:12],
+        norms=read_norms(Path(norms[0])) if norms else None,
     )  # fmt: skip
 
 

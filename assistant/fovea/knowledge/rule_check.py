@@ -31,6 +31,7 @@ def check_rules(
     for fact in sorted(set(glossary) - asked - GIVEN):
         found.append(("", f"no rule asks for `{fact}`"))
     about = {entry for fact in glossary if (entry := entry_of(fact))}
+    about |= {entry for meaning in glossary.values() for entry in meaning.shown_by}
     found += [("", f"no entry is called `{entry}`") for entry in sorted(about - set(entries))]
     return found
 

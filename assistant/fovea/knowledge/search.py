@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 import math
 import re
@@ -18,7 +19,7 @@ MAX_QUERY = 400
 _SPELLING = (
     (re.compile(r"ae(?=[a-z])"), "e"),
     (re.compile(r"oe(?=d|s)"), "e"),
-    (re.compile(r"our\b"), "or"),
+    (re.compile(r"(?<=[a-z]{2})our\b"), "or"),  # colour, but not four
     (re.compile(r"([^aeiou])re\b"), r"\1er"),
     (re.compile(r"is(e|ed|ing|ation)\b"), r"iz\1"),
     (re.compile(r"grey"), "gray"),
@@ -39,6 +40,7 @@ def word_spans(text: str) -> list[tuple[str, int, int]]:
     return [(_level(match[0].lower()), match.start(), match.end()) for match in found]
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def _level(word: str) -> str:
     for pattern, replacement in _SPELLING:
         word = pattern.sub(replacement, word)
@@ -68,7 +70,12 @@ class Index:
         self._entries = entries
         self._names: dict[tuple[str, ...], list[str]] = {}
         for identifier, entry in entries.items():
-            labels = [label for group in entry.dataset_labels.values() for label in group]
+            labels = [
+                # A bare number is a label only beside its data set: "jsiec 0.2".
+                label if re.search(r"[A-Za-z]", label) else f"{dataset} {label}"
+                for dataset, group in entry.dataset_labels.items()
+                for label in group
+            ]
             for name in (*entry.names(), identifier.replace("_", " "), *labels):
                 owners = self._names.setdefault(tokens(name), [])
                 if identifier not in owners:
@@ -102,9 +109,10 @@ class Index:
                 add(word, 1.0, "id")
         words = tokens(query)
         content = tuple(word for word in words if word not in STOP_WORDS)
-        for phrase in dict.fromkeys((words, content)):
+        # The name as it was asked for goes before the one that is left without its small words.
+        for score, phrase in ((0.98, words), (0.97, content)):
             for identifier in self._owners(phrase):
-                add(identifier, 0.98, "name or synonym")
+                add(identifier, score, "name or synonym")
         for score, phrase in self._contained(words):
             for identifier in self._names[phrase]:
                 add(identifier, score, "name or synonym")
