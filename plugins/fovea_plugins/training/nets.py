@@ -46,7 +46,7 @@ class NetConfig:
         return int(self.block * 2 ** (max(len(self.first), len(self.second)) - 1))
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Two 3x3 convolutions with batch norm, and a shortcut past them."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -61,6 +61,7 @@ class _Block(nn.Module):
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, outputs, H, W) from (N, inputs, H, W)."""
         return F.relu(self.path(x) + self.shortcut(x))
 
 
@@ -70,10 +71,10 @@ class _UNet(nn.Module):
     def __init__(self, inputs: int, levels: tuple[int, ...]) -> None:
         super().__init__()
         widths = (inputs, *levels)
-        self.down = nn.ModuleList(_Block(a, b) for a, b in zip(widths, levels, strict=False))
+        self.down = nn.ModuleList(Block(a, b) for a, b in zip(widths, levels, strict=False))
         pairs = list(zip(levels[1:], levels[:-1], strict=True))[::-1]
         self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairs)
-        self.up = nn.ModuleList(_Block(b, b) for _, b in pairs)
+        self.up = nn.ModuleList(Block(b, b) for _, b in pairs)
 
     def forward(self, x: Tensor) -> Tensor:
         skips = []

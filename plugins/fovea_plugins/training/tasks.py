@@ -2,7 +2,8 @@
 
 A task is one module with `make(root) -> trainer.Task`, `SCHEDULE`,
 `evaluate(root, weights) -> dict` and `finish(root, weights)`, which settles what is
-chosen after training; it is imported when it is first asked for.
+chosen after training; it is imported when it is first asked for. A task that takes no
+training steps has `fit(root, out, *, seed) -> Path` in place of the others but `evaluate`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ TASKS = {
     "artery_vein": "fovea_plugins.training.artery_vein",
     "lesions": "fovea_plugins.training.lesions",
     "optic_disc": "fovea_plugins.training.optic_disc",
+    "classifier": "fovea_plugins.training.classifier",
+    "probe": "fovea_plugins.training.probe",
+    "landmarks": "fovea_plugins.training.landmarks",
+    "quality": "fovea_plugins.training.quality",
 }
 """Module of each task. One more task is one more line and one more module."""
 
@@ -60,12 +65,21 @@ def train(
         start: Begin with these weights instead of random ones.
 
     Raises:
-        ConfigError: no such task.
+        ConfigError: no such task, or a limit for a task that takes no steps.
         UnreadableImage: no usable data below `root`.
     """
     from fovea_plugins.training.trainer import Trainer
 
     module = _module(name)
+    if hasattr(module, "fit"):
+        if minutes is not None or steps is not None or start is not None or resume:
+            raise ConfigError(
+                f"The task `{name}` is fitted in one go",
+                where="NAME",
+                fix="Leave out minutes, steps, start and resume",
+            )
+        fitted: Path = module.fit(root, out, seed=seed)
+        return fitted
     schedule = replace(module.SCHEDULE, seed=seed)
     if minutes is not None:
         schedule = replace(schedule, minutes=minutes)

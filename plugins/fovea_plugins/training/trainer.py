@@ -180,7 +180,7 @@ class Trainer:
             "validation": self.best,
         }
         tensors = {name: value.contiguous() for name, value in self.mean.state_dict().items()}
-        _write(tensors, path, facts)
+        write_weights(tensors, path, facts)
 
     def save(self) -> None:
         """Writes everything that the run needs to go on from here."""
@@ -195,7 +195,7 @@ class Trainer:
             "best": self.best,
             "rng": self.rng.bit_generator.state,
         }
-        _write({k: v.contiguous() for k, v in tensors.items()}, self.out / CHECKPOINT, facts)
+        write_weights({k: v.contiguous() for k, v in tensors.items()}, self.out / CHECKPOINT, facts)
 
     def start_from(self, weights: Path) -> None:
         """Begins with the weights of another run of the same network, not with random ones."""
@@ -237,7 +237,7 @@ def add_facts(path: Path, more: Mapping[str, Any]) -> None:
     with safe_open(path, framework="pt") as stored:
         facts = json.loads(stored.metadata()["fovea"])
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    _write(tensors, path, {**facts, **more})
+    write_weights(tensors, path, {**facts, **more})
 
 
 def _rate(progress: float, warm_up: float) -> float:
@@ -252,7 +252,7 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _write(tensors: dict[str, Tensor], path: Path, facts: Mapping[str, Any]) -> None:
+def write_weights(tensors: dict[str, Tensor], path: Path, facts: Mapping[str, Any]) -> None:
     """Replaces the file in one go: a run that is stopped while writing keeps the old one."""
     unfinished = path.with_suffix(".part")
     try:

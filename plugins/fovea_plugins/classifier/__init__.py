@@ -1,0 +1,1 @@
+"""The tool `classify_disease`: diabetic retinopathy grade and other conditions."""

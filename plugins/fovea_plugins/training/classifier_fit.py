@@ -1,0 +1,226 @@
+"""Fits the second stage: opinions on evidence, calibration, cuts and prediction sets.
+
+Opinions are fitted on photographs of the training part, everything else on those of the
+calibration part, which neither the network nor the opinions learned from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fovea_plugins.classifier.evidence import FEATURES
+from fovea_plugins.classifier.judge import (
+    Evidence,
+    Judge,
+    Line,
+    Opinion,
+    Target,
+    is_measured,
+    set_scores,
+)
+from fovea_plugins.classifier.targets import GRADES, TARGETS
+
+COVERAGE = 0.9
+ENOUGH = 12
+"""Cases of the rarer class below which nothing is fitted with evidence."""
+
+RIDGE_EVIDENCE = 6.0
+RIDGE_LINE = 1.0
+"""Weights of the squares of the coefficients; a line is drawn to `network` alone, unchanged."""
+
+SENSITIVE, SPECIFIC = 0.9, 0.9
+"""Sensitivity, and specificity, that the outer operating points reach in the calibration part."""
+
+Array = NDArray[np.float64]
+
+
+def logistic(
+    x: Array, y: Array, *, ridge: float, towards: Array | None = None
+) -> tuple[float, Array]:
+    """Offset and weights of a ridge logistic regression, by Newton's method.
+
+    Args:
+        x: (N, F).
+        y: (N,) 0 or 1.
+        ridge: Weight of the squared distance of the weights from `towards`.
+        towards: (F,); None: zeros.
+    """
+    design = np.column_stack([np.ones(len(x)), x])
+    aim = np.concatenate([[0.0], np.zeros(x.shape[1]) if towards is None else towards])
+    penalty = np.diag([0.0] + [ridge] * x.shape[1])
+    beta = aim.copy()
+    rate = np.clip(y.mean(), 0.01, 0.99)
+    beta[0] = np.log(rate / (1 - rate)) if towards is None else 0.0
+
+    def loss(at: Array) -> float:
+        z = design @ at
+        return float((np.logaddexp(0, z) - y * z).sum() + 0.5 * (at - aim) @ penalty @ (at - aim))
+
+    for _ in range(100):
+        chance = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
+        gradient = design.T @ (chance - y) + penalty @ (beta - aim)
+        curve = design.T @ (design * np.maximum(chance * (1 - chance), 1e-6)[:, None]) + penalty
+        step = np.linalg.solve(curve + 1e-6 * np.eye(len(beta)), gradient)
+        size = 1.0
+        # Far from the solution a whole Newton step overshoots: halve it until it helps.
+        while size > 1e-6 and loss(beta - size * step) > loss(beta):
+            size /= 2
+        beta = beta - size * step
+        if np.abs(size * step).max() < 1e-8:
+            break
+    return float(beta[0]), beta[1:]
+
+
+def fit_opinion(rows: Sequence[Evidence], truth: Array) -> Opinion:
+    """The opinion on measured evidence, from labelled photographs."""
+    table = np.array([[_number(row.get(f.name)) for f in FEATURES] for row in rows])
+    known = ~np.isnan(table)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, table, 0).sum(axis=0) / count
+    spread = np.sqrt(np.where(known, (table - mean) ** 2, 0).sum(axis=0) / count) + 1e-3
+    standard = np.where(known, np.clip((table - mean) / spread, -4, 4), 0.0)
+    bias, weights = logistic(standard, truth, ridge=RIDGE_EVIDENCE)
+    return Opinion(tuple(mean.tolist()), tuple(spread.tolist()), tuple(weights.tolist()), bias)
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def fit_judge(
+    *,
+    truth: Array,
+    logits: Array,
+    evidence: Sequence[Evidence],
+    train: NDArray[np.bool_],
+    calibration: NDArray[np.bool_],
+    distances: Array,
+) -> Judge:
+    """The whole second stage.
+
+    Args:
+        truth: (N, 14), NaN where unknown.
+        logits: (N, 14) of the network.
+        evidence: N rows; an empty one where nothing was measured.
+        train: (N,) photographs that the network learned from.
+        calibration: (N,) photographs that it did not learn from.
+        distances: (N,) from the training photographs.
+    """
+    measured = np.array([is_measured(row) for row in evidence])
+    targets = {}
+    for column, name in enumerate(TARGETS):
+        known = ~np.isnan(truth[:, column])
+        y, z = truth[:, column], logits[:, column]
+        fit = train & known & measured
+        held = calibration & known
+        opinion = _opinion_if_enough(evidence, y, fit)
+        alone = Line(0.0, 1.0)
+        if _both_classes(y[held]):
+            offset, slope = logistic(
+                z[held, None], y[held], ridge=RIDGE_LINE, towards=np.array([1.0])
+            )
+            alone = Line(offset, float(slope[0]))
+        both = None
+        seen = held & measured
+        if opinion and _enough(y[seen]):
+            second = np.array([opinion.logit(evidence[i]) for i in np.flatnonzero(seen)])
+            both = _joint(z[seen], second, y[seen])
+        targets[name] = Target(
+            alone, both, opinion if both else None, {}, (0.0, 1.0),
+            int(held.sum()), int(y[held].sum()),
+        )  # fmt: skip
+    draft = Judge(targets, 0.0, COVERAGE, float(np.quantile(distances[calibration], 0.99)))
+    return _with_cuts(draft, truth, logits, evidence, calibration)
+
+
+def _joint(network: Array, evidence: Array, y: Array) -> Line:
+    """One probability from two opinions; neither may count against itself."""
+    opinions = np.column_stack([network, evidence])
+    kept = [0, 1]
+    offset, slopes = logistic(opinions, y, ridge=RIDGE_LINE, towards=np.full(2, 0.5))
+    if slopes.min() < 0:
+        kept = [int(np.argmax(slopes))]
+        offset, slopes = logistic(opinions[:, kept], y, ridge=RIDGE_LINE, towards=np.ones(1))
+    weights = [0.0, 0.0]
+    for place, slope in zip(kept, slopes, strict=True):
+        weights[place] = max(0.0, float(slope))
+    return Line(offset, weights[0], weights[1])
+
+
+def _opinion_if_enough(evidence: Sequence[Evidence], y: Array, fit: Any) -> Opinion | None:
+    if not _enough(y[fit]):
+        return None
+    return fit_opinion([evidence[i] for i in np.flatnonzero(fit)], y[fit])
+
+
+def _both_classes(y: Array) -> bool:
+    return 0 < float(y.sum()) < len(y)
+
+
+def _enough(y: Array) -> bool:
+    return len(y) > 0 and min(float(y.sum()), float((1 - y).sum())) >= ENOUGH
+
+
+def _with_cuts(
+    draft: Judge, truth: Array, logits: Array, evidence: Sequence[Evidence], calibration: Any
+) -> Judge:
+    index = np.flatnonzero(calibration)
+    judged = {int(i): draft.judge(logits[i], evidence[i]) for i in index}
+    targets = {}
+    for column, name in enumerate(TARGETS):
+        held = [i for i in index if not np.isnan(truth[i, column])]
+        y = np.array([truth[i, column] for i in held])
+        p = np.array([judged[i][name].probability for i in held])
+        one = draft.targets[name]
+        targets[name] = Target(
+            one.alone, one.both, one.opinion, thresholds(y, p), doubtful(y, p),
+            one.cases, one.positive,
+        )  # fmt: skip
+    first = [TARGETS.index(name) for name in GRADES]
+    graded = [int(i) for i in index if not np.isnan(truth[i, first]).any()]
+    scores = []
+    for i in graded:
+        of_grades = set_scores([judged[i][name].probability for name in GRADES])
+        scores.append(float(of_grades[int(truth[i, first].sum())]))
+    limit = _lower_quantile(np.array(scores), COVERAGE)
+    return Judge(targets, limit, COVERAGE, draft.ood_limit)
+
+
+def thresholds(truth: Array, probability: Array) -> dict[str, float]:
+    """Cuts of the three operating points; `balanced` maximises Youden's index."""
+    ones, zeros = np.sort(probability[truth > 0.5]), np.sort(probability[truth < 0.5])
+    if not len(ones) or not len(zeros):
+        return {"high_sensitivity": 0.5, "balanced": 0.5, "high_specificity": 0.5}
+    cuts = np.unique(probability)
+    found = (ones[None] >= cuts[:, None]).mean(1) + (zeros[None] < cuts[:, None]).mean(1)
+    best = float(cuts[int(np.argmax(found))])
+    sensitive = float(ones[int(np.floor((1 - SENSITIVE) * (len(ones) - 1)))])
+    specific = float(zeros[int(np.ceil(SPECIFIC * (len(zeros) - 1)))])
+    return {
+        "high_sensitivity": min(sensitive, best),
+        "balanced": best,
+        "high_specificity": max(specific, best),
+    }
+
+
+def doubtful(truth: Array, probability: Array) -> tuple[float, float]:
+    """Between these both answers stay in the prediction set (class-conditional conformal).
+
+    Present stays possible from the lower one on, absent up to the higher one (Vovk 2012:
+    each class is covered at the nominal rate).
+    """
+    ones, zeros = probability[truth > 0.5], probability[truth < 0.5]
+    if not len(ones) or not len(zeros):
+        return 0.0, 1.0
+    return _lower_quantile(ones, COVERAGE), 1.0 - _lower_quantile(1.0 - zeros, COVERAGE)
+
+
+def _lower_quantile(values: Array, coverage: float) -> float:
+    """The value that a new one reaches with that probability; 0 where there are too few."""
+    ordered = np.sort(values)
+    rank = int(np.floor((1.0 - coverage) * (len(ordered) + 1)))
+    return float(ordered[rank - 1]) if rank >= 1 else 0.0
