@@ -15,7 +15,7 @@ from fovea.report.check import check_text
 from fovea.report.compile import TITLES, compile_report
 from fovea.report.labels import LABEL
 from fovea.report.model import Report
-from fovea.report.render import FORMATS, render_json, render_markdown
+from fovea.report.render import render_json, render_markdown
 
 KNOWLEDGE = load()
 WHEN = "2026-11-22T12:00:00+00:00"
@@ -187,7 +187,33 @@ def test_measurement_that_no_entry_explains_is_still_listed():
     extra = Measurement(name="novel_index", value=3.25, unit="px", method="sum", eye="OD")
     piece = made.evidence(8, "third_party", measurements=(extra,))
     compiled = report((made.quality(), piece))
-    assert "The novel index of the right eye (OD) is 3.25 px [E8]." in sentences(compiled)
+    rows = {row.label: row.value for row in compiled.section("biomarkers").rows}
+    assert rows["Novel index OD"] == "3.25 px [E8]"
+
+
+def test_a_full_set_of_disc_measures_is_a_table_and_not_forty_sentences():
+    def by_hour(name, hours):
+        return [
+            Measurement(name=name, value=0.1 + hour / 100, unit="1", method="rays", eye="OD",
+                        zone=f"clock_{hour}") for hour in hours
+        ]  # fmt: skip
+
+    piece = made.evidence(
+        8, "measure_biomarkers",
+        measurements=(*by_hour("rim_disc_ratio", (1, 2, 3)), made.disc().result.measurements[1]),
+        not_measured=tuple(
+            NotMeasured(name=name, reason="No cup was seen.") for name in ("rim_area", "cup_area")
+        ),
+    )  # fmt: skip
+    compiled = report((made.quality(), made.disc(), piece))
+    rows = {row.label: row.value for row in compiled.section("biomarkers").rows}
+    assert rows["Rim-to-disc ratio by clock hour OD"] == (
+        "clock 1 0.11, clock 2 0.12, clock 3 0.13 [E8]"
+    )
+    assert rows["Not measured: No cup was seen"] == "rim area, cup area [E8]"
+    said = " ".join(sentences(compiled))
+    assert "rim" not in said.lower()
+    assert said.count("horizontal cup-to-disc ratio") == 1
 
 
 def test_two_eyes_are_never_mixed():
@@ -260,7 +286,6 @@ def test_renderings_hold_everything():
     for _, title in TITLES:
         assert f". {title}\n" in text
     assert "0.42 (95 % interval 0.36 to 0.49) [E3]" in text
-    assert set(FORMATS) == {".json", ".md"}
 
 
 def test_markdown_cannot_be_injected():

@@ -20,6 +20,8 @@ from fovea.knowledge import Knowledge
 from fovea.report import sentences
 from fovea.report.claims import Claims
 from fovea.report.facts import Facts
+from fovea.report.grade_wording import GradeStatements
+from fovea.report.model import History
 from fovea.report.sentences import Piece, Segment
 from fovea.report.support import Support, Unsupported
 
@@ -50,6 +52,7 @@ def check_text(
     *,
     images: Sequence[ImageRecord] = (),
     refused: Mapping[str, str] | None = None,
+    history: History | None = None,
 ) -> Checked:
     """The text without the sentences that nothing supports.
 
@@ -59,8 +62,10 @@ def check_text(
         knowledge: The knowledge base that `[K:id]` points into.
         images: What is known about the photographs, for eyes named by a person.
         refused: Tool to the reason why it gave no answer; such a reason may be repeated.
+        history: What was told about the person, on which grades may depend.
     """
-    return Checker(evidence, knowledge, images=images, refused=refused).check(text)
+    checker = Checker(evidence, knowledge, images=images, refused=refused, history=history)
+    return checker.check(text)
 
 
 def _closing(pieces: list[Piece], position: int) -> tuple[str, ...]:
@@ -85,8 +90,10 @@ class Checker:
         *,
         images: Sequence[ImageRecord] = (),
         refused: Mapping[str, str] | None = None,
+        history: History | None = None,
     ) -> None:
         self._facts = Facts(evidence, knowledge, images)
+        self.grades = GradeStatements(self._facts, history or History())
         gaps = [gap.reason for piece in evidence for gap in piece.result.not_measured]
         self._claims = Claims(self._facts, [*(refused or {}).values(), *gaps])
         self._support = Support(self._facts)
@@ -124,7 +131,12 @@ class Checker:
         stretches, tail = sentences.segments(sentence)
         for identifier in (cite for stretch in stretches for cite in stretch.cites):
             self._must_exist(identifier)
-        if not self._claims.is_claim(body):
+        if self.grades.is_about(body):
+            if not self.grades.holds(sentence):
+                raise Unsupported("the rules of the knowledge base give no such grade")
+            return
+        quotes = any(cite.startswith("K:") for stretch in stretches for cite in stretch.cites)
+        if not quotes and not self._claims.is_claim(body):
             return
         if not stretches:
             if self._claims.is_exempt(body):

@@ -29,7 +29,8 @@ ADVICE = _words(
     r"ophthalmologists?", r"specialists?", r"optometrists?", "hospital", "emergency",
     "appointment", "ambulance", r"aspirin", r"tablets?", r"eye ?drops?", r"doses?",
     r"take (?:an?|your|some|\w+in)", r"call (?:an?|your|the) \w+", r"prescri\w+",
-    r"repeat(?:ed)? (?:the )?(?:photo\w*|image\w*)",
+    r"repeat(?:ed)? (?:the )?(?:photo\w*|image\w*)", r"wait(?:s|ed|ing)?",
+    r"(?:next|routine) (?:routine )?(?:visit|check\w*)", "soon enough",
 )  # fmt: skip
 JUDGEMENT = _words(
     r"(?:ab)?normal(?:ly|ity|ities)?", "(?:un)?healthy", "unremarkable", "(?:un)?suspicious",

@@ -1,40 +1,29 @@
 """Compiles the report from evidence, without a language model.
 
 The result is complete by itself: 17 sections, each filled, absent, or with the
-reason why not. Nothing is graded here, and what could not be judged is never
-called normal.
+reason why not. Grades come from the rules of the knowledge base, and what could
+not be judged is never called normal.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from fovea.evidence import Evidence, ImageRecord
-from fovea.image import Eye
 from fovea.knowledge import Entry, Knowledge
-from fovea.manifest import Structure
 from fovea.report import framing
 from fovea.report.check import Checker
-from fovea.report.facts import Facts, is_unlike
+from fovea.report.facts import is_unlike
+from fovea.report.gathering import Gathering, bare, is_tabled, once
 from fovea.report.labels import LABEL, TITLES
-from fovea.report.model import Report, Row, Section, Sentence, SourceText
-from fovea.report.table import lesion_rows
-from fovea.report.wording import Worder, is_position, quoted
+from fovea.report.model import History, Report, Row, Section, Sentence, SourceText
+from fovea.report.table import lesion_rows, tabled_rows
+from fovea.report.wording import quoted
 
 __all__ = ["TITLES", "Report", "compile_report"]
 
-_TOOLS: Mapping[str, tuple[str, ...]] = {
-    "quality": ("assess_quality",),
-    "optic_disc": ("segment_optic_disc",),
-    "macula": ("segment_lesions",),
-    "vessels": ("segment_vessels", "measure_biomarkers"),
-    "lesions": ("segment_lesions",),
-    "biomarkers": ("measure_biomarkers", "segment_optic_disc"),
-    "comparison": ("compare_images",),
-    "impression": ("classify_disease",),
-    "similar": ("find_similar_cases",),
-}
 _JUDGED = frozenset({"eye", "field", "quality", "fundus_photograph"})
 
 
@@ -45,6 +34,8 @@ def compile_report(
     knowledge: Knowledge,
     refused: Mapping[str, str] | None = None,
     created: str | None = None,
+    history: History | None = None,
+    guideline_set: str | None = None,
 ) -> Report:
     """The draft report over all photographs.
 
@@ -55,8 +46,13 @@ def compile_report(
         refused: Tool (`segment_lesions`, or `segment_lesions img1`) to the reason why it
             gave no answer.
         created: UTC time, ISO 8601; now when omitted.
+        history: What was told about the person; nothing when omitted.
+        guideline_set: Whose advice is quoted, such as `uk_nhs`; that of all when omitted.
     """
-    compiler = _Compiler(tuple(images), tuple(evidence), knowledge, dict(refused or {}))
+    compiler = _Compiler(
+        tuple(images), tuple(evidence), knowledge, dict(refused or {}),
+        history=history or History(), guideline_set=guideline_set,
+    )  # fmt: skip
     sections = tuple(
         compiler.section(number, key, title) for number, (key, title) in enumerate(TITLES, start=1)
     )
@@ -82,20 +78,24 @@ def _source_text(knowledge: Knowledge, identifier: str) -> SourceText:
     )
 
 
-class _Compiler:
+class _Compiler(Gathering):
     def __init__(
         self,
         images: tuple[ImageRecord, ...],
         evidence: tuple[Evidence, ...],
         knowledge: Knowledge,
         refused: dict[str, str],
+        *,
+        history: History,
+        guideline_set: str | None,
     ) -> None:
-        self.images, self.evidence, self.knowledge = images, evidence, knowledge
-        self.refused = refused
-        self.facts = Facts(evidence, knowledge, images)
-        self.eyes = {record.handle: self._eye(record) for record in images}
-        self.word = Worder(knowledge, self.eyes)
-        self._checker = Checker(evidence, knowledge, images=images, refused=refused)
+        super().__init__(images, evidence, knowledge, refused)
+        self.history, self.guideline_set = history, guideline_set
+        self.handles = [record.handle for record in images]
+        self._checker = Checker(
+            evidence, knowledge, images=images, refused=refused, history=history
+        )
+        self.grades = self._checker.grades
         self.withheld: list[str] = []
 
     def section(self, number: int, key: str, title: str) -> Section:
@@ -104,7 +104,7 @@ class _Compiler:
         section = fill()
         sentences = tuple(sentence for sentence in section.sentences if self._stands(sentence))
         if section.sentences and not sentences and not section.rows and section.state == "filled":
-            section = _bare("not_assessable", "Not assessable: the evidence contradicts itself")
+            section = bare("not_assessable", "Not assessable: the evidence contradicts itself")
         return section.model_copy(
             update={"number": number, "key": key, "title": title, "sentences": sentences}
         )
@@ -115,113 +115,20 @@ class _Compiler:
         self.withheld += [item.reason for item in struck]
         return not struck
 
-    # Building blocks
-
-    def _eye(self, record: ImageRecord) -> Eye | None:
-        if record.eye:
-            return record.eye
-        inferred = self._inferred_eyes(record.handle)
-        return inferred.pop() if len(inferred) == 1 else None
-
-    def _inferred_eyes(self, handle: str) -> set[Eye]:
-        found: set[Eye] = set()
-        for piece in self.evidence:
-            finding = piece.result.finding("eye")
-            if handle in piece.images and finding:
-                found |= {"OD"} if finding.value == "OD" else set()
-                found |= {"OS"} if finding.value == "OS" else set()
-        return found
-
-    def _why_missing(self, key: str) -> str:
-        tools = _TOOLS[key]
-        reasons = [
-            f"`{tool}`: {self.refused[name].rstrip('.')}"
-            for tool in tools
-            for name in sorted(self.refused)
-            if name.split()[0] == tool
-        ]
-        ran = {piece.tool for piece in self.evidence}
-        if not reasons and ran.issuperset(tools):
-            return "no installed plugin measures it"
-        missing = [f"`{tool}` is not installed or was not run" for tool in tools if tool not in ran]
-        return "; ".join(reasons or missing)
-
-    def _section(
-        self, key: str, sentences: Iterable[Sentence], *, barred: Iterable[Sentence] = ()
-    ) -> Section:
-        found, bars = tuple(sentences), tuple(barred)
-        if found:
-            return _bare("filled", sentences=(*bars, *found))
-        if bars:
-            return _bare("not_assessable", "Not assessable: see below", sentences=bars)
-        if key != "quality" and self._all_ungradable():
-            return _bare("not_assessable", "Not assessable: the photograph is not gradable")
-        return _bare("not_measured", f"Not measured: {self._why_missing(key)}")
-
-    def _all_ungradable(self) -> bool:
-        bad = self._bad_structures()
-        return bool(bad) and all(len(structures) == 3 for structures in bad)
-
-    def _barred(self, structure: Structure) -> list[Sentence]:
-        """Sentences of the quality gate that forbid judging a structure."""
-        found = []
-        for piece in self.evidence:
-            handles = [h for h in piece.images if structure in self.facts.ungradable.get(h, ())]
-            for finding in piece.result.findings:
-                if handles and finding.concept == f"gradable_{structure}":
-                    found.append(self.word.finding(piece, finding))
-        return found
-
-    def _is_barred(self, piece: Evidence, structure: Structure | None) -> bool:
-        return any(
-            structure in bad if structure else len(bad) == 3
-            for bad in (self.facts.ungradable.get(handle, frozenset()) for handle in piece.images)
-        )
-
-    def _entry(self, output: str) -> Entry | None:
-        return self.knowledge.about_output(output)
-
-    def _about(self, structure: Structure) -> list[Sentence]:
-        """Measurements, gaps and findings about one structure that may be judged."""
-        found = []
-        for piece in self.evidence:
-            if self._is_barred(piece, structure):
-                continue
-            for m in piece.result.measurements:
-                entry = self._entry(m.name)
-                if _is_about(piece, entry, structure) and not is_position(m.name):
-                    found.append(self.word.measurement(piece, m))
-            for gap in piece.result.not_measured:
-                if _is_about(piece, self._entry(gap.name), structure):
-                    found.append(self.word.missing(piece, gap))
-            for finding in piece.result.findings:
-                entry = self._entry(finding.concept)
-                kind = "condition" if structure == "macula" else "finding"
-                if entry and entry.kind == kind and _is_about(piece, entry, structure):
-                    found.append(self.word.finding(piece, finding))
-        return _once(found)
-
-    def _findings(self, kind: str, states: tuple[str, ...]) -> list[tuple[Evidence, Entry, str]]:
-        found = []
-        for piece in self.evidence:
-            for finding in piece.result.findings:
-                entry = self._entry(finding.concept)
-                wanted = entry and entry.kind == kind and finding.state in states
-                if entry and wanted and not self._is_barred(piece, entry.structure):
-                    found.append((piece, entry, finding.concept))
-        return found
-
     # The 17 sections
 
     def _header(self) -> Section:
         inferred = {record.handle: self._inferred_eyes(record.handle) for record in self.images}
         rows = framing.header(self.images, inferred)
         if not rows:
-            return _bare("absent", "Absent: there is no photograph")
-        return _bare("filled", rows=rows)
+            return bare("absent", "Absent: there is no photograph")
+        return bare("filled", rows=rows)
 
     def _indication(self) -> Section:
-        return _bare("absent", "Absent: none was supplied")
+        rows = framing.indication(self.history)
+        if not rows:
+            return bare("absent", "Absent: none was supplied")
+        return bare("filled", rows=rows)
 
     def _quality(self) -> Section:
         found = []
@@ -244,7 +151,7 @@ class _Compiler:
         return self._section("vessels", self._about("vessels"), barred=self._barred("vessels"))
 
     def _periphery(self) -> Section:
-        return _bare(
+        return bare(
             "not_assessable",
             "Not assessable: it lies outside the field, or no installed plugin examines it",
             sentences=tuple(self._statement("periphery", "definition")),
@@ -262,24 +169,31 @@ class _Compiler:
         """Comparison with reference values; what no entry explains is listed as it is."""
         found: list[Sentence] = []
         uncompared: list[Sentence] = []
+        rows: list[Row] = []
         for piece in self.evidence:
             if piece.tool == "compare_images" or self._is_barred(piece, None):
                 continue
             for m in piece.result.measurements:
                 entry = self._entry(m.name)
-                if entry is None and not is_position(m.name):
-                    found.append(self.word.measurement(piece, m))
-                elif entry and self._may_compare(piece, entry):
+                if entry and not is_tabled(piece, entry) and self._may_compare(piece, entry):
                     compared = self.word.comparison(piece, m, entry)
                     known = compared.facts[0].state != "not_compared"
                     (found if known else uncompared).append(compared)
-            for gap in piece.result.not_measured:
-                if self._entry(gap.name) is None:
-                    found.append(self.word.missing(piece, gap))
-        if uncompared:
-            rows = self.word.not_compared(_once(uncompared))
-            return _bare("filled", sentences=tuple(_once(found)), rows=rows)
-        return self._section("biomarkers", _once(found))
+            rows += tabled_rows(
+                piece,
+                partial(self._is_in_table, piece),
+                self.knowledge,
+                several=len(self.images) > 1,
+            )
+        rows = [*self.word.not_compared(once(uncompared)), *dict.fromkeys(rows)]
+        if rows:
+            return bare("filled", sentences=tuple(once(found)), rows=tuple(rows))
+        return self._section("biomarkers", once(found))
+
+    def _is_in_table(self, piece: Evidence, output: str) -> bool:
+        entry = self._entry(output)
+        barred = entry is not None and self._is_barred(piece, entry.structure)
+        return is_tabled(piece, entry) and not barred
 
     def _may_compare(self, piece: Evidence, entry: Entry) -> bool:
         return entry.kind == "biomarker" and not self._is_barred(piece, entry.structure)
@@ -291,7 +205,7 @@ class _Compiler:
                 found += [self.word.measurement(piece, m) for m in piece.result.measurements]
                 found += [self.word.missing(piece, gap) for gap in piece.result.not_measured]
         if not found and len(self.images) < 2:
-            return _bare("absent", "Absent: there is no earlier photograph")
+            return bare("absent", "Absent: there is no earlier photograph")
         return self._section("comparison", found)
 
     def _impression(self) -> Section:
@@ -301,19 +215,17 @@ class _Compiler:
                 entry = self._entry(m.name)
                 if entry and entry.kind == "scale" and not self._is_barred(piece, entry.structure):
                     found.append(self.word.measurement(piece, m))
+        states = ("present", "absent", "indeterminate", "not_assessable")
         for kind in ("condition", "scale"):
-            for piece, _, concept in self._findings(kind, ("present", "absent", "indeterminate")):
+            for piece, _, concept in self._findings(kind, states):
                 finding = piece.result.finding(concept)
                 if finding:
                     found.append(self.word.finding(piece, finding))
-        return self._section("impression", found)
-
-    def _bad_structures(self) -> list[frozenset[str]]:
-        return [self.facts.ungradable.get(record.handle, frozenset()) for record in self.images]
-
-    def _is_fundus(self) -> bool:
-        found = [piece.result.finding("fundus_photograph") for piece in self.evidence]
-        return all(finding is None or finding.state == "present" for finding in found)
+        graded = [*self.grades.sentences(self.handles), *found]
+        section = self._section("impression", graded)
+        if section.state in ("filled", "not_measured") and self.evidence:
+            return section.model_copy(update={"rows": tuple(self.grades.rows(self.handles))})
+        return section
 
     def _differential(self) -> Section:
         found = []
@@ -321,8 +233,8 @@ class _Compiler:
             for other in entry.differential:
                 found += self._statement(other, "definition")
         if not found:
-            return _bare("absent", "Absent: no condition was found that has alternatives to weigh")
-        return _bare("filled", sentences=tuple(found))
+            return bare("absent", "Absent: no condition was found that has alternatives to weigh")
+        return bare("filled", sentences=tuple(found))
 
     def _recommendation(self) -> Section:
         entries = [entry for kind in ("condition", "finding")
@@ -330,10 +242,11 @@ class _Compiler:
         quality = self.knowledge.entries.get("quality")
         if quality and self._is_fundus() and any(len(b) == 3 for b in self._bad_structures()):
             entries.append(quality)
-        sentences, rows = framing.advice({entry.id: entry for entry in entries}.values())
+        graded = self.grades.guided(self.handles)
+        sentences, rows = framing.advice(entries, graded, self.guideline_set)
         if not rows:
-            return _bare("absent", "Absent: no finding that a guideline gives advice on")
-        return _bare("filled", sentences=sentences, rows=rows)
+            return bare("absent", "Absent: no finding that a guideline gives advice on")
+        return bare("filled", sentences=sentences, rows=rows)
 
     def _similar(self) -> Section:
         found = [
@@ -344,19 +257,19 @@ class _Compiler:
         ]
         searched = any(piece.tool == "find_similar_cases" for piece in self.evidence)
         if searched and not found and not self._all_ungradable():
-            return _bare("absent", "Absent: the archive holds no case that is near enough")
+            return bare("absent", "Absent: the archive holds no case that is near enough")
         return self._section("similar", found)
 
     def _limitations(self) -> Section:
         caveats = self.word.caveats(piece for piece in self.evidence if piece.result.caveats)
         rows = framing.limitations(self.refused, self.withheld)
-        return _bare("filled", rows=rows, sentences=tuple(caveats))
+        return bare("filled", rows=rows, sentences=tuple(caveats))
 
     def _provenance(self) -> Section:
-        return _bare("filled", rows=framing.provenance(self.evidence, self.knowledge.version))
+        return bare("filled", rows=framing.provenance(self.evidence, self.knowledge.version))
 
     def _sign_off(self) -> Section:
-        return _bare("filled", rows=framing.SIGN_OFF)
+        return bare("filled", rows=framing.SIGN_OFF)
 
     def _statement(self, identifier: str, topic: str) -> list[Sentence]:
         entry = self.knowledge.entries.get(identifier)
@@ -365,36 +278,3 @@ class _Compiler:
             for name, text, _ in (entry.statements() if entry else ())
             if name == topic
         ]
-
-
-def _is_about(piece: Evidence, entry: Entry | None, structure: Structure) -> bool:
-    """Whether an output is told with a structure; a lesion may lie anywhere: section 8."""
-    spread = entry and entry.kind == "finding" and piece.tool in _TOOLS["lesions"]
-    return bool(entry and entry.structure == structure and not spread)
-
-
-def _once(sentences: Iterable[Sentence]) -> list[Sentence]:
-    """Without repeats: one tool may pass on what another one measured."""
-    seen: set[object] = set()
-    kept = []
-    for sentence in sentences:
-        fact = sentence.facts[0]
-        key = (fact.kind, fact.name, fact.value, fact.state, fact.eye, fact.image, fact.zone)
-        if key not in seen:
-            seen.add(key)
-            kept.append(sentence)
-    return kept
-
-
-def _bare(
-    state: str,
-    reason: str = "",
-    *,
-    sentences: tuple[Sentence, ...] = (),
-    rows: tuple[Row, ...] = (),
-) -> Section:
-    """A section whose number, key and title are filled in later."""
-    return Section.model_validate(
-        {"number": 1, "key": "", "title": "", "state": state, "reason": reason,
-         "sentences": sentences, "rows": rows}
-    )  # fmt: skip

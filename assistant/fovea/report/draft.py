@@ -14,6 +14,7 @@ from fovea.errors import NotApplicable, PluginError
 from fovea.events import Called, CallStarted, Event, Refused, ReportDrafted
 from fovea.evidence import Evidence, Provenance
 from fovea.report.compile import Report, compile_report
+from fovea.report.model import History
 from fovea.report.render import render_json, render_markdown
 from fovea.session import StoredReport
 
@@ -23,10 +24,16 @@ if TYPE_CHECKING:
 TOOL = "draft_report"
 
 
-def draft_report(workbench: Workbench) -> Generator[Event, None, Evidence]:
+def draft_report(
+    workbench: Workbench, history: History | None = None
+) -> Generator[Event, None, Evidence]:
     """Draft a report over all photographs; yields events and returns its evidence.
 
     A tool that refuses leaves a section that says why; it never stops the report.
+
+    Args:
+        workbench: The tools, applied to one session.
+        history: What was told about the person; nothing when omitted.
 
     Raises:
         NotApplicable: there is no photograph.
@@ -59,11 +66,14 @@ def draft_report(workbench: Workbench) -> Generator[Event, None, Evidence]:
                 used.append((yield from workbench.run(tool, {}, (handle,), parent=call_id)))
             except PluginError as problem:
                 refused[f"{tool} {handle}"] = str(problem)
+    guidelines = session.settings.guideline_set
     report = compile_report(
         images=tuple(session.images.values()),
         evidence=tuple(used),
         knowledge=workbench.knowledge,
         refused=refused,
+        history=history,
+        guideline_set=None if guidelines == "all" else guidelines,
     )
     evidence = _keep(workbench, f"R{number}", report, used, clock)
     seconds = time.perf_counter() - clock

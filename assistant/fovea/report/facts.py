@@ -115,6 +115,14 @@ class Facts:
         measured = {m.eye for m in piece.result.measurements if m.eye}
         return frozenset(measured or named or self._inferred(piece.images))
 
+    def eye_of(self, handle: str) -> Eye | None:
+        """The eye of one photograph; None when it is not known, or label and picture differ."""
+        seen = self._inferred((handle,))
+        named = self._named_eye.get(handle)
+        if named:
+            return named if seen <= {named} else None
+        return next(iter(seen)) if len(seen) == 1 else None
+
     def _inferred(self, handles: Sequence[str]) -> set[Eye]:
         return {
             _eye(finding.value)
@@ -144,6 +152,15 @@ class Facts:
             found += [Value("", case.closeness_percentile, "%") for case in similar]
             found += [Value("", case.closeness_percentile / 100, "1") for case in similar]
         return found
+
+    @staticmethod
+    def without_cohort(text: str, pieces: Sequence[Evidence], named: set[str]) -> str:
+        """The text without where a value that it names lies in a cohort, told word for word."""
+        for m in (m for piece in pieces for m in piece.result.measurements):
+            zone = m.zone.replace("_", " ") if m.zone else "zone "
+            if m.cohort and m.name in named and (zone in text.lower()) == bool(m.zone):
+                text = text.replace(m.cohort.words, " ")
+        return text
 
     @staticmethod
     def case_ids(pieces: Iterable[Evidence]) -> list[str]:
@@ -226,6 +243,15 @@ def _names(
         for name in entry.names()
     }
     return terms, names
+
+
+def zoned(values: list[Value], text: str) -> list[Value]:
+    """The values of the zone that the text names; whole-field values when it names none."""
+    lowered = text.lower()
+    zones = {v.zone for v in values if v.zone and v.zone.replace("_", " ") in lowered}
+    if zones:
+        return [value for value in values if value.zone in zones]
+    return [value for value in values if value.zone is None] or values
 
 
 def disc_diameter_mm(piece: Evidence) -> float | None:

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from fovea.evidence import Evidence, ImageRecord
 from fovea.image import Eye
 from fovea.knowledge import Entry
-from fovea.report.labels import LABEL, URGENCY_WORDS
-from fovea.report.model import Row, Sentence
+from fovea.report.grade_wording import Guided
+from fovea.report.labels import LABEL, URGENCY_WORDS, USUAL_RECALL
+from fovea.report.model import History, Row, Sentence
 from fovea.report.wording import EYE_NAMES, quoted
 
 SIGN_OFF = (
@@ -56,20 +57,48 @@ def _eye(record: ImageRecord, inferred: frozenset[Eye]) -> str:
     return "unknown: nobody named it and the photograph does not decide it"
 
 
-def advice(entries: Iterable[Entry]) -> tuple[tuple[Sentence, ...], tuple[Row, ...]]:
-    """Guideline advice quoted from entries, and its urgency, the most urgent first."""
+def indication(history: History) -> tuple[Row, ...]:
+    """What was told about the person, quoted as data."""
+    answers: dict[bool | None, str | None] = {True: "yes", False: "no"}
+    told = {
+        "Indication, as supplied": f"\u201c{history.text}\u201d" if history.text.strip() else None,
+        "Diabetes, as told": answers.get(history.diabetes),
+        "Age, as told": None if history.age_years is None else f"{history.age_years:g} years",
+        "Myopia, as told": answers.get(history.myopia),
+    }
+    return tuple(Row(label=label, value=value) for label, value in told.items() if value)
+
+
+def advice(
+    entries: Iterable[Entry], graded: Iterable[Guided], guideline_set: str | None
+) -> tuple[tuple[Sentence, ...], tuple[Row, ...]]:
+    """Guideline advice quoted from entries, and its urgency, the most urgent first.
+
+    Args:
+        entries: What was found.
+        graded: What follows from a grade. Where a graver one is not excluded, the advice
+            for the usual recall is left out: it could delay what the graver one needs.
+        guideline_set: Whose advice is quoted; that of all when None.
+    """
     ranks = list(URGENCY_WORDS)
+    all_found = {entry.id: Guided(entry, "", bounded=False) for entry in entries}
+    for guided in graded:
+        all_found.setdefault(guided.entry.id, guided)
     found = sorted(
-        (ranks.index(part.urgency), guidelines, entry.id, entry.name.en, part.text)
-        for entry in entries
-        for guidelines, part in entry.referral.items()
+        (ranks.index(part.urgency), guidelines, guided.entry.id, guided.entry.name.en, part.text)
+        for guided in all_found.values()
+        for guidelines, part in guided.entry.referral.items()
+        if guideline_set in (None, guidelines)
+        and not (guided.bounded and part.urgency == USUAL_RECALL)
     )
     sentences = tuple(quoted(text, knowledge=(i,)) for _, _, i, _, text in found)
-    rows = tuple(
-        Row(label=name, value=f"{key}, {URGENCY_WORDS[key]} (guideline set {guidelines}) [K:{i}]")
-        for key, guidelines, i, name in ((ranks[r], g, i, name) for r, g, i, name, _ in found)
-    )
-    return sentences, rows
+    rows = []
+    for rank, guidelines, i, name, _ in found:
+        value = f"{ranks[rank]}, {URGENCY_WORDS[ranks[rank]]} (guideline set {guidelines})"
+        only = f", if it is {whom}" if (whom := all_found[i].provided) else ""
+        bound = "At least: " if all_found[i].bounded else ""
+        rows.append(Row(label=bound + name, value=f"{value}{only} [K:{i}]"))
+    return sentences, tuple(rows)
 
 
 def limitations(refused: Mapping[str, str], withheld: Sequence[str]) -> tuple[Row, ...]:

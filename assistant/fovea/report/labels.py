@@ -12,6 +12,7 @@ TITLES = (
 )  # fmt: skip
 """Key and title of the 17 sections, in order."""
 
+USUAL_RECALL = "U0"
 URGENCY_WORDS = {
     "U5": "at once",
     "U4": "within 24 hours",

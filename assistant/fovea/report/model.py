@@ -16,10 +16,21 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class History(_Frozen):
+    """What was told about the person: quoted as data, never obeyed. None is not known."""
+
+    text: str = Field("", max_length=2000, description="Indication and history, word for word.")
+    diabetes: bool | None = None
+    age_years: float | None = Field(None, ge=0, le=130)
+    myopia: bool | None = None
+
+
 class Fact(_Frozen):
     """One machine-readable statement behind a sentence."""
 
-    kind: Literal["measurement", "finding", "not_measured", "comparison", "case", "statement"]
+    kind: Literal[
+        "measurement", "finding", "not_measured", "comparison", "case", "statement", "grade"
+    ]
     name: str
     value: float | None = None
     unit: str | None = None

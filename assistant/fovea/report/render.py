@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 
 from fovea.report.model import Report, Section
 
@@ -45,7 +44,3 @@ def _section(section: Section) -> list[str]:
 def _escaped(text: str) -> str:
     """Text that cannot become markup: a plugin's or a file's words stay words."""
     return re.sub(r"([<>|*\\])", r"\\\1", " ".join(text.split())).replace("](", "]\\(")
-
-
-FORMATS: Mapping[str, Callable[[Report], str]] = {".json": render_json, ".md": render_markdown}
-"""File ending to the function that writes it."""

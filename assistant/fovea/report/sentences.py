@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -238,3 +238,16 @@ def polarity(
     if ahead and behind:
         return None
     return "absent" if ahead or behind else "present"
+
+
+def eyes_as_spans(eyes: Sequence[tuple[str, int]]) -> list[tuple[str, int, int]]:
+    """Eye mentions in the form of phrases."""
+    return [(eye, start, start + 2) for eye, start in eyes]
+
+
+def governing(mentions: Sequence[tuple[str, int, int]], number: Number) -> str | None:
+    """The mention that a number belongs to: the last one before it, else the first after."""
+    before = [key for key, start, _ in mentions if start < number.start]
+    if before:
+        return before[-1]
+    return mentions[0][0] if mentions else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fovea.evidence import Evidence
 from fovea.knowledge.search import tokens
 from fovea.report import sentences
 from fovea.report.claims import ADVICE, CLINICAL, DECLINE, JUDGEMENT, QUALITY_WORDS, SEVERITY
-from fovea.report.facts import STRUCTURES, Facts, Value, disc_diameter_mm, is_bad
+from fovea.report.facts import STRUCTURES, Facts, disc_diameter_mm, is_bad, zoned
 from fovea.report.sentences import Number, Segment
 
 _PATIENT = re.compile(
@@ -77,6 +77,8 @@ class Support:
             return carried
         mentioned = self._mentioned(text)
         quantity = mentioned[-1][0] if mentioned else carried
+        whole, text = text, self.facts.without_cohort(text, pieces, {m[0] for m in mentioned})
+        placed = text != whole
         printed = self._check_numbers(text, pieces, entries, mentioned, carried)
         found = self._check_findings(text, pieces, entries)
         graded = self._check_quality(text, pieces)
@@ -91,7 +93,8 @@ class Support:
         if denied and not (found or graded or quoted):
             raise Unsupported("denies what it cites")
         self._check_words(text, stretch.cites)
-        if not (printed or found or graded or quoted or ranged or self._named_result(text, pieces)):
+        checked = printed or found or graded or quoted or ranged or placed
+        if not (checked or self._named_result(text, pieces)):
             raise Unsupported(f"nothing in it can be checked against [{pieces[0].id}]")
         return quantity
 
@@ -109,6 +112,8 @@ class Support:
             listed = f"{', '.join(first)} and {last}" if first else last
             for labels in (", ".join(case.labels), listed):
                 text = text.replace(f"{case.case_id}, labelled {labels}", case.case_id)
+            if not case.labels:
+                text = text.replace(f"{case.case_id}, without a label", case.case_id)
         return text
 
     def _without_names(self, text: str) -> str:
@@ -120,11 +125,12 @@ class Support:
     def _check_advice(self, text: str, entries: Sequence[str]) -> None:
         if not entries:
             raise Unsupported("advice without a citation of the knowledge base")
-        if not self.facts.is_quoted(text, self.texts(entries), least=0.6):
+        if not self.facts.is_quoted(text, self.texts(entries), least=1.0):
             raise Unsupported(f"[{entries[0]}] does not give this advice")
 
     def _check_quotation(self, text: str, entries: Sequence[str]) -> None:
-        if not self.facts.is_quoted(text, self.texts(entries), least=0.7):
+        weighty = JUDGEMENT.search(text) or SEVERITY.search(text)
+        if not self.facts.is_quoted(text, self.texts(entries), least=1.0 if weighty else 0.7):
             raise Unsupported(f"[{entries[0]}] does not say this")
         if _PATIENT.search(text) and not self.facts.is_quoted(text, self.texts(entries), least=1.0):
             raise Unsupported("says something about this eye, but cites general knowledge only")
@@ -149,6 +155,7 @@ class Support:
     def _check_gradable(self, text: str, pieces: Sequence[Evidence]) -> None:
         if _GRADABLE.search(text) or DECLINE.search(text):
             return  # compared with the quality findings themselves
+        text = self._without_cases(text, pieces)  # labels of other eyes
         for finding in (finding for piece in pieces for finding in piece.result.findings):
             if finding.concept == "quality" and finding.detail:  # the gate's own reason
                 text = text.replace(finding.detail.rstrip("."), " ")
@@ -174,6 +181,9 @@ class Support:
     ) -> int:
         for case_id in self.facts.case_ids(pieces):
             text = text.replace(case_id, " " * len(case_id))
+        details = [f.detail.rstrip(".") for piece in pieces for f in piece.result.findings]
+        for detail in filter(None, details):  # its numbers are the tool's own words
+            text = text.replace(detail, " " * len(detail))
         found, unread = sentences.numbers(text)
         if unread:
             raise Unsupported("a number in it cannot be read")
@@ -187,15 +197,16 @@ class Support:
                 if number.value not in levels:
                     raise Unsupported(f"no interval of {number.value:g} % is cited")
                 continue
-            quantity = _governing(mentioned, number) or carried
+            quantity = sentences.governing(mentioned, number) or carried
             counts = self._counts_of(text[number.end :])
             own = [value for value in values if value.quantity in counts]
-            own = own or [value for value in values if value.quantity == quantity]
+            about = quantity or sentences.governing(self._findings_named(text, pieces), number)
+            own = own or [v for v in values if about and _is_about(v.quantity, about)]
             if own:
-                candidates = _zoned(own, text)
+                candidates = zoned(own, text)
             else:
                 candidates = values if quantity is None else [v for v in values if not v.quantity]
-            eye = _governing(eyes_as_spans(eyes), number)
+            eye = sentences.governing(sentences.eyes_as_spans(eyes), number)
             candidates = [v for v in candidates if eye is None or v.eye in (None, eye)]
             if any(value.printed_as(number, near) for value in candidates):
                 verified += 1
@@ -205,6 +216,24 @@ class Support:
                 where = ", ".join(f"[{piece.id}]" for piece in pieces)
                 raise Unsupported(f"`{printed}` is not a value of {where}")
         return verified
+
+    def _findings_named(self, text: str, pieces: Sequence[Evidence]) -> list[tuple[str, int, int]]:
+        """Mentions of findings of the evidence that have numbers of their own."""
+        concepts = {
+            f.concept for p in pieces for f in p.result.findings if f.probability is not None
+        }
+        return sentences.phrases(text, self._names_of(concepts))
+
+    def _names_of(self, concepts: Collection[str]) -> dict[tuple[str, ...], str]:
+        """Every name of findings, by its tokens."""
+        known: dict[tuple[str, ...], str] = {}
+        for concept in concepts:
+            entry = self.facts.knowledge.about_output(concept)
+            names = [concept.replace("_", " "), *(entry.outputs.get(concept, ()) if entry else ())]
+            if entry and entry.kind in ("condition", "finding"):
+                names += [entry.name.en, *entry.synonyms.en]
+            known.update({tokens(name): concept for name in names})
+        return known
 
     def _counts_of(self, after: str) -> frozenset[str]:
         """Measurements that count what is named next: the 7 of `7 haemorrhages` is no other."""
@@ -228,11 +257,7 @@ class Support:
         findings = {f.concept: f for piece in pieces for f in piece.result.findings}
         for concept in ("eye", "field", "quality", *STRUCTURES.values()):
             findings.pop(concept, None)
-        known = dict(self.facts.terms)
-        for concept in findings:
-            entry = self.facts.knowledge.about_output(concept)
-            names = [concept.replace("_", " "), *(entry.outputs.get(concept, ()) if entry else ())]
-            known.update({tokens(name): concept for name in names})
+        known = {**self.facts.terms, **self._names_of(findings)}
         measured = sentences.phrases(text, self.facts.quantities)
         for concept, start, end in sentences.phrases(text, known):
             if any(first < start and end <= last for _, first, last in measured):
@@ -367,27 +392,10 @@ class Support:
         return False
 
 
+def _is_about(quantity: str, about: str) -> bool:
+    """Whether a value is that quantity, or measures that finding: `drusen_count` of `drusen`."""
+    return quantity == about or quantity.startswith(f"{about}_")
+
+
 def _hyphened(word: str) -> str:
     return word.lower().replace(" ", "-")
-
-
-def eyes_as_spans(eyes: Sequence[tuple[str, int]]) -> list[tuple[str, int, int]]:
-    """Eye mentions in the form of phrases."""
-    return [(eye, start, start + 2) for eye, start in eyes]
-
-
-def _governing(mentions: Sequence[tuple[str, int, int]], number: Number) -> str | None:
-    """The mention that a number belongs to: the last one before it, else the first after."""
-    before = [key for key, start, _ in mentions if start < number.start]
-    if before:
-        return before[-1]
-    return mentions[0][0] if mentions else None
-
-
-def _zoned(values: list[Value], text: str) -> list[Value]:
-    """The values of the zone that the text names; whole-field values when it names none."""
-    lowered = text.lower()
-    zones = {v.zone for v in values if v.zone and v.zone.replace("_", " ") in lowered}
-    if zones:
-        return [value for value in values if value.zone in zones]
-    return [value for value in values if value.zone is None] or values

@@ -1,14 +1,14 @@
-"""The lesions table: one row per kind of finding, with everything measured of it."""
+"""Tables: a row per kind of lesion with all that was measured of it, and what is left over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from fovea.contract import Measurement
 from fovea.evidence import Evidence
 from fovea.knowledge import Entry, Knowledge
 from fovea.report.model import Row
-from fovea.report.wording import name_of, printed
+from fovea.report.wording import is_position, name_of, printed
 
 
 def lesion_rows(
@@ -34,6 +34,48 @@ def lesion_rows(
     return tuple(rows)
 
 
+def tabled_rows(
+    piece: Evidence, chosen: Callable[[str], bool], knowledge: Knowledge, *, several: bool
+) -> tuple[Row, ...]:
+    """A row for each measurement that is told in a table alone.
+
+    Values by region share a row, and gaps a row for each reason.
+
+    Args:
+        piece: Evidence of one tool.
+        chosen: Which outputs these are.
+        knowledge: Names of measurements.
+        several: Whether there is more than one photograph to tell apart.
+    """
+    values: dict[str, list[str]] = {}
+    for m in piece.result.measurements:
+        if chosen(m.name) and not is_position(m.name):
+            name = f"{name_of(m.name, knowledge)} {m.eye or ''}".rstrip()
+            region = f"{_region(m.zone)} " if m.zone else ""
+            values.setdefault(name, []).append(region + _with_interval(m))
+    for gap in piece.result.not_measured:
+        if chosen(gap.name):
+            reason = f"not measured: {gap.reason.rstrip('.')}"
+            values.setdefault(reason, []).append(name_of(gap.name, knowledge))
+    where = f", {piece.images[0]}" if several and piece.images else ""
+    return tuple(
+        Row(label=label[:1].upper() + label[1:] + where, value=f"{', '.join(said)} [{piece.id}]")
+        for label, said in values.items()
+    )
+
+
+def _region(zone: str) -> str:
+    return zone.replace("_", " ").replace("etdrs", "ETDRS")
+
+
+def _with_interval(m: Measurement) -> str:
+    if not m.interval:
+        return printed(m.value, m.unit)
+    low, high = (printed(end, m.unit) for end in (m.interval.low, m.interval.high))
+    level = f"{m.interval.level * 100:g} % interval" if m.interval.level else "range"
+    return f"{printed(m.value, m.unit)} ({level} {low} to {high})"
+
+
 def _own(piece: Evidence, entry: Entry | None, knowledge: Knowledge) -> list[Measurement]:
     return [m for m in piece.result.measurements if knowledge.about_output(m.name) == entry]
 
@@ -43,12 +85,7 @@ def _whole(piece: Evidence, entry: Entry | None, knowledge: Knowledge) -> list[s
     for m in _own(piece, entry, knowledge):
         if m.zone:
             continue
-        value = printed(m.value, m.unit)
-        if m.interval:
-            low, high = (printed(end, m.unit) for end in (m.interval.low, m.interval.high))
-            level = f"{m.interval.level * 100:g} % interval" if m.interval.level else "range"
-            value += f" ({level} {low} to {high})"
-        said.append(f"{name_of(m.name, knowledge)} {value}")
+        said.append(f"{name_of(m.name, knowledge)} {_with_interval(m)}")
     return said
 
 
@@ -56,8 +93,7 @@ def _by_zone(piece: Evidence, entry: Entry | None, knowledge: Knowledge) -> list
     zones: dict[str, list[str]] = {}
     for m in _own(piece, entry, knowledge):
         if m.zone:
-            region = m.zone.replace("_", " ").replace("etdrs", "ETDRS")
-            value = f"{region} {printed(m.value, m.unit)}"
+            value = f"{_region(m.zone)} {printed(m.value, m.unit)}"
             zones.setdefault(m.name, []).append(value)
     return [f"{name_of(name, knowledge)}: {', '.join(values)}" for name, values in zones.items()]
 

@@ -151,7 +151,7 @@ class Worder:
         return [quoted(text, tuple(dict.fromkeys(found))) for text, found in ids.items()]
 
     def comparison(self, piece: Evidence, m: Measurement, entry: Entry) -> Sentence:
-        """Where a biomarker lies in the range of its own method, or that it was not compared."""
+        """Where a biomarker lies in one's cohort or its method's range, if it was compared."""
         name, where = name_of(m.name, self._knowledge), self.place(piece, m.eye)
         result = self._knowledge.compare_to_range(
             entry.id, m.value, output=m.name, method=m.method,
@@ -159,7 +159,10 @@ class Worder:
         )  # fmt: skip
         where += f" in {m.zone.replace('_', ' ')}" if m.zone else ""
         said = "was not compared with reference values"
-        if result.position is not None:
+        state: str = result.position or "not_compared"
+        if m.cohort is not None:
+            said, state = f"is {m.cohort.words}", "cohort"
+        elif result.position is not None:
             said = f"is {result.position} the reference range"
         return Sentence(
             text=f"The {name}{where} {said} [{piece.id}][K:{entry.id}].",
@@ -168,8 +171,9 @@ class Worder:
             facts=(
                 Fact(
                     kind="comparison", name=m.name, value=m.value, unit=m.unit, low=result.low,
-                    high=result.high, state=result.position or "not_compared",
-                    text=result.reason, eye=m.eye, image=_image(piece), zone=m.zone,
+                    high=result.high, state=state,
+                    text=m.cohort.words if m.cohort else result.reason, eye=m.eye,
+                    image=_image(piece), zone=m.zone,
                 ),
             ),
         )  # fmt: skip

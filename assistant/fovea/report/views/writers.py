@@ -1,0 +1,56 @@
+"""Which view belongs to which ending; a view and its library load only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+
+from fovea.errors import ConfigError, FoveaError
+from fovea.report.views.material import Material
+
+ENDINGS: Mapping[str, str] = {
+    ".json": "text:json_bytes",
+    ".md": "text:markdown_bytes",
+    ".html": "html:html_bytes",
+    ".pdf": "pdf:pdf_bytes",
+    ".docx": "docx:docx_bytes",
+    ".fhir.json": "fhir:fhir_bytes",
+}
+"""File ending to the module of this package and the function that gives the file."""
+
+
+def ending_of(name: str) -> str:
+    """The ending of a file name that a report can be written to.
+
+    Raises:
+        FoveaError: there is no such format; names those that there are.
+    """
+    # FHIR is a format of its own, not a JSON file of any name.
+    found = ".fhir.json" if name.endswith(".fhir.json") else Path(name).suffix
+    if found not in ENDINGS:
+        raise FoveaError(
+            f"There is no report format `{found or name}`",
+            fix=f"Use a file name that ends in {', '.join(ENDINGS)}",
+        )
+    return found
+
+
+def write_report(material: Material, out: Path) -> Path:
+    """Writes a report in the format that the ending of `out` names.
+
+    Raises:
+        FoveaError: there is no such format.
+        ConfigError: the library that writes it is not installed.
+    """
+    module, _, function = ENDINGS[ending_of(out.name)].partition(":")
+    try:
+        view = import_module(f"fovea.report.views.{module}")
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`{out.suffix}` files need the library `{error.name}`",
+            fix="Install Fovea with its exports: pip install 'fovea-assistant[export]'",
+        ) from error
+    make: Callable[[Material], bytes] = getattr(view, function)
+    out.write_bytes(make(material))
+    return out
