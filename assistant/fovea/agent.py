@@ -24,7 +24,7 @@ from langchain_core.messages import (
 )
 
 from fovea.errors import BadArguments, Cancelled, FoveaError, StepLimitReached
-from fovea.events import AnswerChunk, Answered, Event, Refused, Stopped
+from fovea.events import AnswerChunk, Answered, Event, Notice, Refused, Stopped
 from fovea.evidence import Evidence
 from fovea.llm.base import system_prompt
 from fovea.offer import DRAFT_REPORT, offered_tools, split_images
@@ -90,6 +90,8 @@ def _steps(
     for _ in range(session.settings.max_steps):
         reply = yield from _reply(bound, messages, session)
         messages.append(reply)
+        if told := reply.response_metadata.get("notice"):
+            yield Notice(text=str(told))
         if not reply.tool_calls and not reply.invalid_tool_calls:
             checked = check_text(
                 _text(reply),
@@ -144,6 +146,7 @@ def _reply(
         content=whole.content,
         tool_calls=whole.tool_calls,
         invalid_tool_calls=whole.invalid_tool_calls,
+        response_metadata=whole.response_metadata,
     )
 
 

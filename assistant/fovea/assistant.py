@@ -10,7 +10,6 @@ Example:
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from fovea.archive import CaseArchive
 from fovea.errors import FoveaError, PluginError
-from fovea.events import Answered, Called, CallStarted, Event, Refused, Stopped
+from fovea.events import Answered, Called, CallStarted, Event, Notice, Refused, Stopped
 from fovea.evidence import Evidence
 from fovea.image import Eye
 from fovea.knowledge import Knowledge, load
@@ -33,6 +32,8 @@ from fovea.workbench import Workbench
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+
+    from fovea.report.model import History
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Answer:
     evidence: dict[str, Evidence]
     seconds: float
     complete: bool
+    notices: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The JSON of `fovea ask --json`."""
@@ -63,6 +65,7 @@ class Answer:
             "calls": [call.__dict__ for call in self.calls],
             "evidence": {key: e.as_json() for key, e in self.evidence.items()},
             "seconds": round(self.seconds, 3),
+            **({"notices": list(self.notices)} if self.notices else {}),
         }
 
 
@@ -85,7 +88,9 @@ class Assistant:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.from_environment()
         self.registry = Registry.discover(self.settings)
-        self.knowledge: Knowledge = load(self.settings.knowledge_dir)
+        self.knowledge: Knowledge = load(
+            self.settings.knowledge_dir, norms=self.settings.norms_in_use()
+        )
 
     @cached_property
     def store(self) -> SessionStore:
@@ -198,28 +203,36 @@ class Assistant:
             self.store.delete(session.id)
 
     def report(
-        self, images: Sequence[Path | str], out: Path, *, eyes: Sequence[Eye | None] = ()
+        self,
+        images: Sequence[Path | str],
+        out: Path,
+        *,
+        eyes: Sequence[Eye | None] = (),
+        history: History | None = None,
     ) -> Path:
-        """Draft a report and write it as JSON or Markdown, by the ending of `out`."""
-        from fovea.report.draft import draft_report
-        from fovea.report.render import FORMATS
+        """Draft a report and write it in the format that the ending of `out` names.
 
-        # FHIR is a format of its own, not a JSON file of any name.
-        ending = ".fhir.json" if out.name.endswith(".fhir.json") else out.suffix
-        if ending not in FORMATS:
-            raise FoveaError(
-                f"There is no report format `{ending or out.name}`",
-                fix=f"Use a file name that ends in {', '.join(FORMATS)}",
-            )
+        Args:
+            images: Files to open.
+            out: File to write.
+            eyes: Which eye each photograph shows, where known.
+            history: What was told about the person; some scales are for some people only.
+        """
+        from fovea.report.draft import draft_report
+        from fovea.report.model import Report
+        from fovea.report.views import Material, ending_of, write_report
+
+        ending_of(out.name)
         session = self.store.create()
         try:
             self._add(session, images, eyes)
-            finished(draft_report(self.workbench(session)))
-            source = session.folder / f"{session.reports[-1].id}{out.suffix}"
-            shutil.copyfile(source, out)
+            finished(draft_report(self.workbench(session), history))
+            stored = session.folder / f"{session.reports[-1].id}.json"
+            report = Report.model_validate_json(stored.read_text(encoding="utf-8"))
+            photographs = {handle: session.photograph(handle) for handle in session.images}
+            return write_report(Material(report, session.evidence, photographs), out)
         finally:
             self.store.delete(session.id)
-        return out
 
     def _add(
         self, session: Session, images: Sequence[Path | str], eyes: Sequence[Eye | None]
@@ -234,9 +247,12 @@ def collect(events: Iterator[Event]) -> Answer:
     started: dict[str, CallStarted] = {}
     calls: list[Call] = []
     evidence: dict[str, Evidence] = {}
+    notices: list[str] = []
     text, complete = "", False
     for event in events:
-        if isinstance(event, CallStarted):
+        if isinstance(event, Notice):
+            notices.append(event.text)
+        elif isinstance(event, CallStarted):
             started[event.call_id] = event
         elif isinstance(event, Called):
             begun = started[event.call_id]
@@ -254,7 +270,8 @@ def collect(events: Iterator[Event]) -> Answer:
             )
         elif isinstance(event, Answered | Stopped):
             text, complete = event.text, isinstance(event, Answered)
-    return Answer(text, tuple(calls), evidence, time.perf_counter() - clock, complete)
+    seconds = time.perf_counter() - clock
+    return Answer(text, tuple(calls), evidence, seconds, complete, tuple(notices))
 
 
 def _arguments(started: CallStarted) -> dict[str, Any]:

@@ -32,6 +32,8 @@ BUILT_IN = (
     "fovea_plugins.segmenter.lesions",
     "fovea_plugins.landmarks",
     "fovea_plugins.biomarkers",
+    "fovea_plugins.classifier",
+    "fovea_plugins.explainer",
     "fovea_plugins.retrieval",
     "fovea_plugins.reference",
 )

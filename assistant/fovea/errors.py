@@ -18,6 +18,8 @@
     ├── WeightsError             a weight file that is damaged, unsafe or another one
     ├── SessionError             unknown, expired or damaged session
     ├── ModelError               the LLM backend failed
+    │   ├── ModelUnavailable     not reachable, not complete, not permitted or too large
+    │   └── BadReply             malformed or unknown call, empty, endless or oversized reply
     ├── StepLimitReached
     └── Cancelled                the person pressed stop
 
@@ -129,6 +131,14 @@ class SessionError(FoveaError):
 
 class ModelError(FoveaError):
     """The language model backend failed."""
+
+
+class ModelUnavailable(ModelError):
+    """The language model cannot be used: server, folder, key, adapter or memory is at fault."""
+
+
+class BadReply(ModelError):
+    """The language model answered with something that cannot be used."""
 
 
 class StepLimitReached(FoveaError):

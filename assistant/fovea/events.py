@@ -63,6 +63,12 @@ class AnswerChunk(_Event):
     text: str
 
 
+class Notice(_Event):
+    """What the person should know about this turn, such as who planned it and why."""
+
+    text: str
+
+
 class Answered(_Event):
     """The checked answer. `struck` are sentences that no evidence supports."""
 
@@ -79,5 +85,13 @@ class Stopped(_Event):
 
 
 Event = (
-    CallStarted | CallProgress | Called | Refused | ReportDrafted | AnswerChunk | Answered | Stopped
+    CallStarted
+    | CallProgress
+    | Called
+    | Refused
+    | ReportDrafted
+    | AnswerChunk
+    | Notice
+    | Answered
+    | Stopped
 )

@@ -24,6 +24,10 @@ class Provenance(BaseModel):
     arguments: Mapping[str, JsonValue]
     preprocessing: tuple[str, ...] = Field(description="What was done to the pixels on opening.")
     used: tuple[str, ...] = Field(description="Ids of the evidence that the plugin was given.")
+    inputs: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="Versions of the tools that it needs or uses; values depend on them.",
+    )
     seed: int
     started: str = Field(description="UTC, ISO 8601.")
     seconds: float

@@ -38,6 +38,9 @@ class Inputs(_Frozen):
     uses: tuple[str, ...] = Field(
         (), description="Outputs of other plugins that are used when they can be had."
     )
+    reuses: tuple[str, ...] = Field(
+        (), description="Outputs that are used if they are there already; nothing is run for them."
+    )
     needs_gradable: tuple[Structure, ...] = Field(
         (), description="Structures that the quality gate must have found gradable."
     )

@@ -56,6 +56,14 @@ def read_question(line: str, number: int) -> Question:
 def plan(question: Question, registry: Registry, model: BaseChatModel) -> dict[str, Any]:
     """The calls and the reply of the model's first step, as plain JSON."""
     handles = [f"img{n}" for n in range(1, question.images + 1)]
+    return plan_with(question, offered_tools(registry, handles), model)
+
+
+def plan_with(
+    question: Question, tools: Sequence[Mapping[str, Any]], model: BaseChatModel
+) -> dict[str, Any]:
+    """The same for the tools that are given, as OpenAI-style functions."""
+    handles = [f"img{n}" for n in range(1, question.images + 1)]
     records = [
         ImageRecord(handle=handle, sha256="0" * 64, format="JPEG", width=2000, height=2000)
         for handle in handles
@@ -64,15 +72,18 @@ def plan(question: Question, registry: Registry, model: BaseChatModel) -> dict[s
     messages += _history(question.history)
     messages.append(HumanMessage(question.question))
     clock = time.perf_counter()
-    reply = model.bind_tools(offered_tools(registry, handles)).invoke(messages)
+    reply = model.bind_tools([dict(tool) for tool in tools]).invoke(messages)
     seconds = time.perf_counter() - clock
     calls: Sequence[Mapping[str, Any]] = reply.tool_calls if isinstance(reply, AIMessage) else []
-    return {
+    planned: dict[str, Any] = {
         "id": question.id,
         "calls": [{"tool": call["name"], "arguments": call["args"]} for call in calls],
         "reply": str(reply.text),
         "seconds": round(seconds, 4),
     }
+    if told := reply.response_metadata.get("notice"):
+        planned["notice"] = str(told)
+    return planned
 
 
 def _history(turns: Sequence[Turn]) -> list[BaseMessage]:

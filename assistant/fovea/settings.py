@@ -34,8 +34,40 @@ class Settings(BaseModel):
     data_dir: Path = Field(
         default_factory=_data_home, description="Folder for sessions, the case archive and logs."
     )
-    backend: Literal["rules"] = Field(
-        "rules", description="Language model backend. `rules` is the deterministic planner."
+    backend: Literal["rules", "local", "remote"] = Field(
+        "rules",
+        description="Language model: `rules` (deterministic planner), `local` (a model folder) "
+        "or `remote` (an OpenAI-compatible server).",
+    )
+    model_dir: Path | None = Field(
+        None, description="Model folder of the `local` backend, as `save_pretrained` writes it."
+    )
+    quantisation: Literal["none", "int8", "nf4"] = Field(
+        "none", description="Quantisation of the `local` model, by bitsandbytes."
+    )
+    adapters: Names = Field(
+        (), description="LoRA adapters of the model as `name=folder`, comma-separated."
+    )
+    adapter: str | None = Field(None, description="Adapter in use, one of `adapters`.")
+    native_calls: bool = Field(
+        False, description="Let the `local` model write tool calls without a grammar."
+    )
+    max_new_tokens: int = Field(512, ge=1, le=32768, description="Longest reply, in tokens.")
+    base_url: str | None = Field(
+        None, description="Address of the `remote` server, such as http://127.0.0.1:8000/v1."
+    )
+    served_model: str | None = Field(None, description="Name of the model on the `remote` server.")
+    served_compact: bool = Field(
+        False, description="The `remote` server serves Fovea's own small model."
+    )
+    api_key_file: Path | None = Field(
+        None, description="File with the key of the server. Unset: OPENAI_API_KEY, or none."
+    )
+    remote_timeout_s: float = Field(
+        60.0, gt=0, description="Longest wait for the `remote` server, in seconds."
+    )
+    allow_remote_images: bool = Field(
+        False, description="Permit sending photographs to the `remote` server."
     )
     plugins: Names | None = Field(
         None, description="Allow-list of plugins, comma-separated. Unset: all. Empty: none."
@@ -45,6 +77,14 @@ class Settings(BaseModel):
     )
     knowledge_dir: Path | None = Field(
         None, description="Folder of a knowledge base to use instead of the shipped one."
+    )
+    norms: Path | None = Field(
+        None,
+        description="File of cohort percentiles from `fovea norms build`. Unset: `norms.yaml` in "
+        "the data folder, if it is there.",
+    )
+    guideline_set: Literal["all", "uk_nhs", "us_ada_aao", "custom"] = Field(
+        "all", description="Whose advice a report quotes; guidelines of countries disagree."
     )
     max_megapixels: float = Field(60.0, gt=0, le=200, description="Largest image, in megapixels.")
     max_file_mb: float = Field(200.0, gt=0, description="Largest image file, in MB.")
@@ -83,6 +123,11 @@ class Settings(BaseModel):
             raise _invalid(error, flags, cls) from error
         _refuse_tracing(settings)
         return settings
+
+    def norms_in_use(self) -> Path | None:
+        """The file of cohort percentiles; None where there is none."""
+        own = self.data_dir / "norms.yaml"
+        return self.norms or (own if own.is_file() else None)
 
     def origin(self, name: str) -> str:
         """Where a field's value comes from: `environment` or `default`."""

@@ -29,6 +29,7 @@ from fovea.events import Called, CallProgress, CallStarted, Event, Refused
 from fovea.evidence import Evidence, Provenance, call_key
 from fovea.image import Photograph
 from fovea.knowledge import Knowledge
+from fovea.knowledge.norms import made_by
 from fovea.manifest import Manifest
 from fovea.registry import CallRecord, Registry
 from fovea.runner import finished
@@ -194,6 +195,13 @@ class Workbench:
                     ) from error
                 continue
             found.update(_outputs(self.registry.manifest(provider), evidence))
+        for name in manifest.inputs.reuses:
+            provider = self.registry.provider(name)
+            if provider is None:
+                continue
+            known = self.session.find_evidence(call_key(provider, {}, (handle,)))
+            if known is not None:
+                found.update(_outputs(self.registry.manifest(provider), known))
         return found
 
     def _keep(
@@ -207,11 +215,14 @@ class Workbench:
         earlier: Sequence[Mapping[str, Evidence]],
     ) -> Evidence:
         records = [self.session.images[handle] for handle in images]
+        inputs = self._inputs(manifest, earlier)
+        by = made_by(manifest.name, manifest.version, inputs)
+        result = _with_conflicts(record.result, earlier)
         evidence = Evidence(
             id=self.session.next_evidence_id(),
             tool=manifest.name,
             images=images,
-            result=_with_conflicts(record.result, earlier),
+            result=self.knowledge.with_cohort(result, by),
             provenance=Provenance(
                 plugin=manifest.name,
                 plugin_version=manifest.version,
@@ -220,6 +231,7 @@ class Workbench:
                 arguments=dict(arguments),
                 preprocessing=tuple(note for r in records for note in r.notes),
                 used=used,
+                inputs=inputs,
                 seed=SEED,
                 started=datetime.datetime.fromtimestamp(record.started, datetime.UTC).isoformat(
                     timespec="seconds"
@@ -230,6 +242,19 @@ class Workbench:
         )
         self.session.evidence[evidence.id] = evidence
         return evidence
+
+    def _inputs(
+        self, manifest: Manifest, earlier: Sequence[Mapping[str, Evidence]]
+    ) -> dict[str, str]:
+        """Versions of what it needs and uses: not of what happened to be there already."""
+        names = (*manifest.inputs.needs, *manifest.inputs.uses)
+        lasting = {GATE, *(self.registry.provider(name) for name in names)}
+        given = {e.tool: e for outputs in earlier for e in outputs.values()}
+        return {
+            tool: evidence.provenance.plugin_version
+            for tool, evidence in sorted(given.items())
+            if tool in lasting
+        }
 
 
 def require_fundus(photograph: Photograph, registry: Registry) -> None:

@@ -99,7 +99,7 @@ def test_analyse_writes_masks_in_the_frame_of_the_image(retina_path: Path, tmp_p
         )
         for measurement in evidence["measurements"]:
             assert set(measurement) == {
-                "name", "value", "unit", "eye", "zone", "method", "interval",
+                "name", "value", "unit", "eye", "zone", "method", "interval", "cohort",
             }  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def test_report_by_extension(retina_path: Path, tmp_path: Path) -> None:
     fovea("report", retina_path, "--out", tmp_path / "r.json")
     report = json.loads((tmp_path / "r.json").read_text())
     assert len(report["sections"]) == 17
-    for ending in (".docx", ".fhir.json"):
+    for ending in (".dcm", ".rtf"):
         with pytest.raises(errors.FoveaError, match=rf"`\{ending}`"):
             fovea("report", retina_path, "--out", tmp_path / f"r{ending}")
 

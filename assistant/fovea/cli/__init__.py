@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from fovea.cli import ask, index, knowledge, models, plugins, published, system
+from fovea.cli import ask, index, knowledge, llm, models, norms, plugins, published, system
 from fovea.errors import ArchiveError, FoveaError, WeightsError
 
 _OFFLINE = {
@@ -34,6 +34,8 @@ app.add_typer(index.app, name="index")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(published.app, name="models")
+app.add_typer(norms.app, name="norms")
+app.add_typer(llm.app, name="llm")
 
 
 def main() -> None:

@@ -57,6 +57,8 @@ def ask(
     if as_json:
         show_json(answer.as_json())
     else:
+        for told in answer.notices:
+            note(told)
         for call in answer.calls:
             note(f"{call.tool}: {call.status} ({call.seconds:.2f} s) {call.evidence or ''}")
         typer.echo(answer.text)
@@ -149,16 +151,26 @@ def analyse(
 
 def report(
     images: Images,
-    out: Annotated[Path, typer.Option(help="File to write: .json or .md")],
+    out: Annotated[Path, typer.Option(help="A .json, .md, .html, .pdf, .docx or .fhir.json file.")],
     eye: Eyes = None,
+    indication: Annotated[str, typer.Option(help="Indication and history; only quoted.")] = "",
+    diabetes: Annotated[
+        bool | None, typer.Option("--diabetes/--no-diabetes", help="Whether there is diabetes.")
+    ] = None,
+    age: Annotated[float | None, typer.Option(min=0, max=130, help="Age in years.")] = None,
+    myopia: Annotated[
+        bool | None, typer.Option("--myopia/--no-myopia", help="Whether the eye is myopic.")
+    ] = None,
     plugins_dir: PluginsDir = None,
     as_json: Json = False,
 ) -> None:
     """Draft a report. Example: fovea report od.jpg os.jpg --eye OD --eye OS --out report.md."""
     from fovea.assistant import Assistant
+    from fovea.report.model import History
 
     assistant = Assistant(settings_from(plugins_dir=plugins_dir))
-    written = assistant.report(images, out, eyes=eyes_from(eye))
+    history = History(text=indication[:2000], diabetes=diabetes, age_years=age, myopia=myopia)
+    written = assistant.report(images, out, eyes=eyes_from(eye), history=history)
     if as_json:
         show_json({"report": str(written)})
     else:

@@ -113,7 +113,7 @@ def _stores() -> list[dict[str, Any]]:
     current = settings_from()
     rows = []
     try:
-        knowledge = load(current.knowledge_dir)
+        knowledge = load(current.knowledge_dir, norms=current.norms_in_use())
         rows.append(_row(True, f"knowledge base: {len(knowledge.entries)} entries"))
     except FoveaError as error:
         rows.append(_row(False, str(error), "Correct the entry"))

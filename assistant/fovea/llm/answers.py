@@ -241,9 +241,9 @@ class _Composer:
         eye = measurement.eye or self._eye()
         name = spoken(measurement.name)
         zone = f" in {measurement.zone.replace('_', ' ')}" if measurement.zone else ""
-        return (
-            f"The {name}{self._where(eye)}{zone} is {quantity(measurement)} [{self.evidence.id}]."
-        )
+        cohort = f", {measurement.cohort.words}" if measurement.cohort else ""
+        said = f"{quantity(measurement)}{cohort}"
+        return f"The {name}{self._where(eye)}{zone} is {said} [{self.evidence.id}]."
 
     # Findings -----------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from fovea.errors import ConfigError
 from fovea.image import Eye
 from fovea.settings import Settings
 
@@ -82,18 +81,18 @@ def system_prompt(images: Sequence[NamedImage], *, notes: Sequence[str] = ()) ->
 def load_model(settings: Settings) -> BaseChatModel:
     """The language model that the settings ask for.
 
+    Weights are loaded at the first question; should that fail, the rules planner answers.
+
     Raises:
-        ConfigError: there is no such backend.
+        ConfigError: a setting that the backend needs is missing.
     """
     if settings.backend == "rules":
         from fovea.llm.rules import RulesChatModel
 
         return RulesChatModel()
-    raise ConfigError(
-        f"There is no language model backend `{settings.backend}`",
-        where="`backend`",
-        fix="Allowed: `rules`",
-    )
+    from fovea.llm.backends import assisted_model
+
+    return assisted_model(settings)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models import LangSmithParams, LanguageModelInput
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -34,8 +34,19 @@ class BoundModel(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """A copy of the model that may call these tools and no others."""
-        return self.model_copy(update={"tools": tuple(ToolSpec.from_bound(t) for t in tools)})
+        """A copy of the model that may call these tools and no others.
+
+        `tool_choice` is handed on with each call; a model that decides by itself, as the
+        rules planner does, need not follow it.
+        """
+        copy = self.model_copy(update={"tools": tuple(ToolSpec.from_bound(t) for t in tools)})
+        return copy.bind(tool_choice=tool_choice) if tool_choice else copy
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        """What langchain reports to tracers: a model without a name is called by its type."""
+        found = super()._get_ls_params(stop=stop, **kwargs)
+        found.setdefault("ls_model_name", self._llm_type)
+        return found
 
     def _generate(
         self,

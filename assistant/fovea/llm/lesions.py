@@ -126,4 +126,4 @@ def _drawn(result: Result, stems: Sequence[str], where: str, citation: str) -> l
 
 def _listed(stems: Sequence[str]) -> str:
     *rest, last = [_table()["plural"][stem] for stem in stems]
-    return f"{', '.join(rest)} and {last}" if rest else last  # type: ignore[no-any-return]
+    return f"{', '.join(rest)} and {last}" if rest else last

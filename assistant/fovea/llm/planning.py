@@ -226,7 +226,7 @@ class _Planner:
             if name not in arguments:
                 schema = tool.properties.get(name, {})
                 arguments[name] = minimal_value(schema, tool.parameters, text=text)
-        if wanted := _how_many(question):
+        if wanted := how_many(question):
             for name in {"k", "count", "limit", "number"} & set(tool.properties):
                 schema = resolved(tool.properties[name], tool.parameters)
                 low, high = schema.get("minimum", 1), schema.get("maximum", wanted)
@@ -302,7 +302,7 @@ _COUNTED = re.compile(
 )
 
 
-def _how_many(question: str) -> int | None:
+def how_many(question: str) -> int | None:
     """The number of things asked for: "five similar cases"."""
     found = _COUNTED.search(question)
     if not found:

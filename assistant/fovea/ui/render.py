@@ -19,6 +19,7 @@ from fovea.events import (
     CallProgress,
     CallStarted,
     Event,
+    Notice,
     Refused,
     ReportDrafted,
     Stopped,
@@ -146,6 +147,9 @@ class Transcript:
             self._write(event.text)
         elif isinstance(event, ReportDrafted):
             self._drop_draft()
+        elif isinstance(event, Notice):
+            self._drop_draft()
+            self.say(f"*{safe_markdown(event.text)}*")
         elif isinstance(event, Answered):
             self._drop_draft()
             self._struck(event.struck)

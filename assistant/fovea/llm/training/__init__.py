@@ -1,0 +1,1 @@
+"""How the small planner is taught: grammar, data, tokenizer, trainer."""
