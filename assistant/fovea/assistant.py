@@ -88,6 +88,7 @@ class Assistant:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.from_environment()
         self.registry = Registry.discover(self.settings)
+        self.registry.check_options()
         self.knowledge: Knowledge = load(
             self.settings.knowledge_dir, norms=self.settings.norms_in_use()
         )

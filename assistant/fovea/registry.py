@@ -25,12 +25,14 @@ from fovea.discovery import Entry, Problem, candidates, create_plugin
 from fovea.errors import (
     BadArguments,
     Cancelled,
+    ConfigError,
     ContractViolation,
     PluginError,
     PluginFailed,
     PluginUnavailable,
 )
 from fovea.manifest import Manifest, field_messages
+from fovea.options import read_options
 from fovea.runner import OutOfTime, run_in_thread
 from fovea.settings import Settings
 
@@ -56,13 +58,23 @@ class Registry:
         True
     """
 
-    def __init__(self, entries: Mapping[str, Entry], problems: tuple[Problem, ...]) -> None:
+    def __init__(
+        self,
+        entries: Mapping[str, Entry],
+        problems: tuple[Problem, ...],
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self._entries = dict(entries)
         self._problems = list(problems)
+        self._options = dict(options or {})
 
     @classmethod
     def discover(cls, settings: Settings) -> Registry:
-        """Every plugin that is built in, installed, or in `settings.plugins_dir`."""
+        """Every plugin that is built in, installed, or in `settings.plugins_dir`.
+
+        Raises:
+            ConfigError: an entry of `settings.plugin_options` is not `tool.argument=value`.
+        """
         entries: dict[str, Entry] = {}
         problems: list[Problem] = []
         for entry in candidates(settings, problems):
@@ -84,7 +96,7 @@ class Registry:
                 problems.append(
                     Problem("FOVEA_PLUGINS", f"There is no plugin `{name}`", "Check the spelling")
                 )
-        registry = cls(entries, tuple(problems))
+        registry = cls(entries, tuple(problems), read_options(settings.plugin_options))
         for name in registry.names():
             health = registry.health(name)
             if not health.ok:
@@ -197,6 +209,27 @@ class Registry:
                 continue
             healthy.append(name)
         return tuple(healthy)
+
+    def options(self, name: str) -> dict[str, Any]:
+        """Arguments that the settings give a plugin where a call does not name them."""
+        return dict(self._options.get(name, {}))
+
+    def check_options(self) -> None:
+        """Compare the options of the settings with the plugins; imports those that are named.
+
+        Raises:
+            ConfigError: no such plugin or argument, or a value that it does not take.
+        """
+        for name, options in self._options.items():
+            try:
+                _validated(name, self.instance(name).Args, options)
+            except PluginError as error:
+                raise ConfigError(
+                    f"`FOVEA_PLUGIN_OPTIONS` does not fit `{name}`",
+                    where=", ".join(f"{name}.{key}={value}" for key, value in options.items()),
+                    why=error.why or error.what,
+                    fix=f"`fovea plugins info {name}` lists its arguments",
+                ) from error
 
     def call(
         self,

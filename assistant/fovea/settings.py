@@ -75,6 +75,11 @@ class Settings(BaseModel):
     plugins_dir: Path | None = Field(
         None, description="Folder whose subfolders are plugins too. Their code runs: trust it."
     )
+    plugin_options: Names = Field(
+        (),
+        description="Arguments of tools where a call does not name them, as `tool.argument=value`, "
+        "comma-separated: `classify_disease.operating_point=high_sensitivity`.",
+    )
     knowledge_dir: Path | None = Field(
         None, description="Folder of a knowledge base to use instead of the shipped one."
     )

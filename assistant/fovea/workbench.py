@@ -70,6 +70,7 @@ class Workbench:
             PluginError: after a `Refused` event with the same message.
         """
         manifest = self.registry.manifest(tool)
+        arguments = {**self.registry.options(tool), **arguments}
         key = call_key(tool, arguments, images)
         self._calls += 1
         call_id = f"c{self._calls}"

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from typer.testing import CliRunner
 
-from fovea.errors import ConfigError, UnreadableImage, WeightsError
+from fovea.cli import app
+from fovea.errors import ConfigError, NotAFundusPhotograph, UnreadableImage, WeightsError
 from fovea_plugins.classifier.zero_shot import ImageTextModel, knowledge_prompts
 from fovea_plugins.training import probe, tasks
 from fovea_plugins.training.classifier_data import read_photograph
@@ -71,6 +73,21 @@ def test_scores_are_shares_and_follow_the_texts(tiny_clip: Path, tmp_path: Path)
     assert again["normal"] == pytest.approx(scores["glaucoma"], abs=1e-5)
     assert np.linalg.norm(model.of_texts(["a retina"])[0]) == pytest.approx(1.0, abs=1e-5)
     assert model.scores(photograph, {}) == {}
+
+
+def test_the_command_scores_photographs_only(
+    tiny_clip: Path, tmp_path: Path, retina_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEA_DATA_DIR", str(tmp_path / "data"))
+    run = CliRunner()
+    done = run.invoke(app, ["zero-shot", str(retina_path), "--model", str(tiny_clip), "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["calibrated"] is False
+    assert len(found["scores"]) == 10
+    drawn = draw_eye(tmp_path / "plain.png", (60, 160, 240))
+    done = run.invoke(app, ["zero-shot", str(drawn), "--model", str(tiny_clip)])
+    assert isinstance(done.exception, NotAFundusPhotograph)
 
 
 def test_every_condition_of_the_knowledge_base_has_prompts() -> None:

@@ -1,4 +1,4 @@
-"""train and evaluate: the networks of the built-in plugins."""
+"""train, evaluate and zero-shot: the networks of the built-in plugins, and a person's own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from fovea.cli.output import Json, note, settings_from, show_json
+from fovea.errors import NotAFundusPhotograph
 
 # Core never imports plugins: the trainer is reached by name, as plugins are.
 TASKS = "fovea_plugins.training.tasks"
+ZERO_SHOT = "fovea_plugins.classifier.zero_shot"
 
 Data = Annotated[Path, typer.Option(help="A data set, or a folder of data sets.")]
 Name = Annotated[str, typer.Argument(help="Task, such as vessels or optic_disc.")]
@@ -22,6 +24,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     for command in (train, evaluate):
         app.command()(command)
+    app.command("zero-shot")(zero_shot)
 
 
 def train(
@@ -60,6 +63,33 @@ def evaluate(
         return
     for path, value in _flat(figures):
         typer.echo(f"{path}\t{value}")
+
+
+def zero_shot(
+    image: Annotated[Path, typer.Argument(help="A fundus photograph.")],
+    model: Annotated[Path, typer.Option(help="Folder of a CLIP-like checkpoint (transformers).")],
+    most: Annotated[int, typer.Option(min=1, help="How many conditions to show.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Score conditions by an image-text model. Example: fovea zero-shot a.jpg --model DIR."""
+    from fovea.assistant import Assistant
+
+    judged = Assistant(settings_from()).call("assess_quality", image, {})
+    states = {found["concept"]: found for found in judged["findings"]}
+    if states["fundus_photograph"]["state"] != "present":
+        raise NotAFundusPhotograph(
+            "Conditions are scored in retinal photographs only", where=image.name,
+            why=states["fundus_photograph"]["detail"], fix="Name a colour fundus photograph",
+        )  # fmt: skip
+    if states["quality"]["value"] == "reject":
+        note(f"The quality is too poor to rely on: {states['quality']['detail']}")
+    found = import_module(ZERO_SHOT).likeliest(model, image, most=most)
+    if as_json:
+        show_json(found)
+        return
+    note("Shares order the conditions; they are not calibrated probabilities")
+    for row in found["scores"]:
+        typer.echo(f"{row['share']:.3f}\t{row['condition']}")
 
 
 class _Progress(logging.Handler):

@@ -2,14 +2,11 @@
 
 CLIP-like checkpoints in the format of transformers (FLAIR- and UniMed-CLIP-style ones,
 converted): a folder with `config.json` and `model.safetensors`. Nothing is downloaded.
-`python -m fovea_plugins.classifier.zero_shot --model DIR IMAGE` prints the scores.
+`fovea zero-shot IMAGE --model DIR` prints the scores.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -48,7 +45,9 @@ class ImageTextModel:
             WeightsError: no checkpoint, no text tower, pickled weights, or damaged files.
         """
         from transformers import AutoConfig, AutoModel, AutoProcessor
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()
         where = folder.name
         if not (folder / "config.json").is_file():
             raise WeightsError(
@@ -87,8 +86,9 @@ class ImageTextModel:
     def of_texts(self, texts: Sequence[str]) -> Floats:
         """Unit vectors (N, D) of texts."""
         inputs = self._processor(
-            text=list(texts), return_tensors="pt", padding=True, truncation=True
-        )
+            text=list(texts), return_tensors="pt", padding=True, truncation=True,
+            max_length=int(self._model.config.text_config.max_position_embeddings),
+        )  # fmt: skip
         with torch.inference_mode():
             return _unit(self._model.get_text_features(**inputs))
 
@@ -132,19 +132,19 @@ def knowledge_prompts() -> dict[str, list[str]]:
     return prompts
 
 
-def main() -> None:
-    """Prints the likeliest conditions as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m fovea_plugins.classifier.zero_shot")
-    parser.add_argument("image", type=Path, help="a fundus photograph")
-    parser.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
-    parser.add_argument("--most", type=int, default=10, help="how many conditions are shown")
-    given = parser.parse_args()
-    model = ImageTextModel.read(given.model)
-    scores = model.scores(open_photograph(given.image), knowledge_prompts())
-    likeliest = sorted(scores.items(), key=lambda item: -item[1])[: given.most]
-    rows = [{"condition": name, "share": round(share, 4)} for name, share in likeliest]
-    sys.stdout.write(json.dumps({"calibrated": False, "scores": rows}, indent=1) + "\n")
+def likeliest(folder: Path, image: Path, *, most: int = 10) -> dict[str, Any]:
+    """The conditions that a checkpoint finds likeliest in a photograph, as `fovea zero-shot`.
 
+    Args:
+        folder: Of the checkpoint.
+        image: A fundus photograph.
+        most: How many conditions are given.
 
-if __name__ == "__main__":
-    main()
+    Raises:
+        WeightsError: the checkpoint cannot be used.
+        ImageError: the photograph cannot be read.
+    """
+    scores = ImageTextModel.read(folder).scores(open_photograph(image), knowledge_prompts())
+    ordered = sorted(scores.items(), key=lambda item: -item[1])[:most]
+    rows = [{"condition": name, "share": round(share, 4)} for name, share in ordered]
+    return {"calibrated": False, "scores": rows}
