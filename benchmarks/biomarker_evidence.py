@@ -1,19 +1,16 @@
-"""What the vessel measures are worth: repeatability, observers, intervals, and three cohorts.
+"""What the vessel measures are worth: repeatability, observers, and intervals.
 
-Run: python benchmarks/biomarker_evidence.py {repeat|observers|cohort} --data ../shared/data
+Run: python benchmarks/biomarker_evidence.py {repeat|observers} --data ../shared/data
 
 repeat     the whole chain of tools on DRIVE 01-20 and on two changed copies of each photograph
            (turned by 3 degrees and a fifth darker; 0.85 of the size as JPEG of quality 60); and
            how often the interval of the automatic value holds the observer's
 observers  the outlines of two people of the same photographs (DRIVE 01-20, CHASE_DB1)
-cohort     HRF, healthy against glaucoma and diabetic retinopathy, on the published outlines,
-           with the disc and fovea that the tools find
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -68,14 +65,6 @@ class Chain:
 def read(path: Path) -> np.ndarray:
     """A mask as bool."""
     return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) > 127
-
-
-def sides(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Artery and vein masks from labels of 1 artery, 2 vein, 3 crossing."""
-    from PIL import Image
-
-    labels = np.asarray(Image.open(path))
-    return np.isin(labels, (1, 3)), np.isin(labels, (2, 3))
 
 
 def changed(photograph: Path, folder: Path) -> Iterator[tuple[str, Path]]:
@@ -172,73 +161,17 @@ def observers(data: Path) -> None:
         print_pairs(f"{folder}, first against second observer", pairs)
 
 
-def cohort(data: Path) -> None:
-    """HRF: group means and effect sizes against the healthy."""
-    groups: dict[str, list[VesselMeasures]] = {}
-    with (data / "HRF" / "labels.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    with tempfile.TemporaryDirectory() as home:
-        chain = Chain(Path(home) / "data")
-        for row in rows:
-            name = row["id"]
-            photograph = next((data / "HRF" / "images").glob(f"{name}.*"))
-            session, found = chain.run(photograph, "segment_optic_disc")
-            context = Context((session.photograph("img1"),), session.work_dir(), found)
-            vessels = read(data / "HRF" / "vessels" / f"{name}.png")
-            places = Working.of(context, vessels).landmarks
-            arteries, veins = sides(data / "HRF" / "av" / f"{name}.png")
-            made = measure(
-                vessels,
-                arteries=arteries,
-                veins=veins,
-                disc=Disc(*places.disc_xy, places.disc_diameter_px) if places.disc_xy else None,
-                fovea=places.fovea_xy,
-                field=read(data / "HRF" / "fov" / f"{name}.png"),
-                fovea_seen=places.fovea_seen,
-            )
-            groups.setdefault(row["group"], []).append(made)
-            print(f"{name} done", flush=True)
-    healthy = groups.pop("healthy")
-    titles = "".join(f"{name:>28s}" for name in groups)
-    print(f"\n{'measure':26s} {'healthy':>16s}{titles}   (mean SD n; d: Cohen's)")
-    for name in NAMES:
-        own = _known(healthy, name)
-        line = f"{name:26s} {_told(own):>16s}"
-        for others in groups.values():
-            theirs = _known(others, name)
-            line += f" {_told(theirs):>18s} d {_effect(theirs, own):+5.2f}"
-        print(line)
-
-
-def _known(found: Sequence[VesselMeasures], name: str) -> np.ndarray:
-    values = (each.values[name] for each in found)
-    return np.array([value.value for value in values if isinstance(value, Measure)])
-
-
-def _told(values: np.ndarray) -> str:
-    return f"{values.mean():.4g} {values.std(ddof=1):.2g} {len(values)}" if len(values) > 1 else "-"
-
-
-def _effect(theirs: np.ndarray, own: np.ndarray) -> float:
-    if min(len(theirs), len(own)) < 2:
-        return float("nan")
-    pooled = np.sqrt((theirs.var(ddof=1) + own.var(ddof=1)) / 2.0)
-    return float((theirs.mean() - own.mean()) / pooled)
-
-
 def main() -> None:
-    """Print one of the three."""
+    """Print one of the two."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("repeat", "observers", "cohort"))
+    parser.add_argument("what", choices=("repeat", "observers"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--images", type=int, default=20, help="photographs of `repeat`")
     given = parser.parse_args()
     if given.what == "repeat":
         repeat(given.data, given.images)
-    elif given.what == "observers":
-        observers(given.data)
     else:
-        cohort(given.data)
+        observers(given.data)
 
 
 if __name__ == "__main__":

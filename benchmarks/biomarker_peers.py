@@ -11,6 +11,7 @@ false there leaves PVBM's slowest step out, for shapes that are about something 
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -99,6 +100,10 @@ def run_peer(
 
 def peak_mb() -> float:
     """Highest resident size of this process so far, the interpreter included."""
+    status = Path("/proc/self/status")
+    if status.exists():  # where it does, `ru_maxrss` starts from that of the parent process
+        (line,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())
+        return int(line) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -163,8 +168,8 @@ def run_pvbm(folder: Path) -> dict[str, Any]:
         found, _ = tool.compute_geomVBMs(kept["in_roi"], bones, x, y, radius)
         return dict(zip(GEOMETRY, map(float, found), strict=True))
 
-    def fractals(**how: Any) -> dict[str, float]:
-        tool = MultifractalVBMs(min_proba=0.0001, maxproba=0.9999, **how)
+    def fractals(*, least: float = 0.0001, most: float = 0.9999, **how: Any) -> dict[str, float]:
+        tool = MultifractalVBMs(min_proba=least, maxproba=most, **how)
         found = tool.compute_multifractals(kept["in_roi"].copy())
         return dict(zip(FRACTALS, map(float, found), strict=True))
 
@@ -188,7 +193,9 @@ def run_pvbm(folder: Path) -> dict[str, Any]:
     peak = peak_mb()
     single = Stopwatch()
     if place.get("fractals", True):
-        single.run("", lambda: fractals(n_rotations=1, optimize=False), *FRACTALS)
+        single.run(
+            "", lambda: fractals(least=0.0, most=1.0, n_rotations=1, optimize=False), *FRACTALS
+        )
     for side, names in (("artery", ("craek", "craeh")), ("vein", ("crvek", "crveh"))):
         mask = read_mask(folder / f"{side}.png")
         if mask is not None:

@@ -45,22 +45,22 @@ ROWS = (
     ("D0", "fractal_dimension", "D0", None),
     ("D1", "information_dimension", "D1", None),
     ("D2", "correlation_dimension", "D2", None),
-    ("D0, one grid as PVBM's", "grid_d0", "D0_one_rotation", None),
-    ("D1, one grid as PVBM's", "grid_d1", "D1_one_rotation", None),
-    ("D2, one grid as PVBM's", "grid_d2", "D2_one_rotation", None),
+    ("D0, one grid, every box", "grid_d0", "D0_one_rotation", None),
+    ("D1, one grid, every box", "grid_d1", "D1_one_rotation", None),
+    ("D2, one grid, every box", "grid_d2", "D2_one_rotation", None),
     ("singularity length", "singularity_length", "singularity_length", None),
-    ("CRAE Knudtson, px", "crae_px", "craek", "cre_temporal_arteries"),
-    ("CRVE Knudtson, px", "crve_px", "crvek", "cre_temporal_veins"),
+    ("CRAE Knudtson, px", "crae_px", "craek", "full_cre_arteries"),
+    ("CRVE Knudtson, px", "crve_px", "crvek", "full_cre_veins"),
     ("AVR Knudtson", "avr", "avr_k", "avr"),
     ("CRAE Hubbard, um / px", "crae_hubbard", "craeh", None),
     ("CRVE Hubbard, um / px", "crve_hubbard", "crveh", None),
     ("AVR Hubbard", "avr_hubbard", "avr_h", None),
-    ("arteries: tortuosity, median", "tortuosity_median_artery", None, "median_tort_dist_arteries"),
-    ("veins: tortuosity, median", "tortuosity_median_vein", None, "median_tort_dist_veins"),
-    ("arteries: width, median, px", "width_median_artery", None, "median_caliber_arteries"),
-    ("veins: width, median, px", "width_median_vein", None, "median_caliber_veins"),
-    ("arteries: branching angle", "branching_angle_artery", None, "mean_bif_angles_arteries"),
-    ("veins: branching angle", "branching_angle_vein", None, "mean_bif_angles_veins"),
+    ("arteries: tortuosity, median", "tortuosity_median_artery", None, "md_tort_dist_arteries"),
+    ("veins: tortuosity, median", "tortuosity_median_vein", None, "md_tort_dist_veins"),
+    ("arteries: width, median, px", "width_median_artery", None, "md_diam_arteries"),
+    ("veins: width, median, px", "width_median_vein", None, "md_diam_veins"),
+    ("arteries: branching angle", "branching_angle_artery", None, "bifangle_arteries"),
+    ("veins: branching angle", "branching_angle_vein", None, "bifangle_veins"),
 )
 
 
@@ -135,7 +135,7 @@ def measured(folder: Path, peers: dict[str, Path]) -> dict[str, dict[str, Any]]:
 def _add_ratios(values: dict[str, Any]) -> None:
     """CRAE over CRVE, where both are numbers: PVBM and VascX leave it to their users."""
     pairs = {"avr_k": ("craek", "crvek"), "avr_h": ("craeh", "crveh"),
-             "avr": ("cre_temporal_arteries", "cre_temporal_veins")}  # fmt: skip
+             "avr": ("full_cre_arteries", "full_cre_veins")}  # fmt: skip
     for name, pair in pairs.items():
         artery, vein = (values.get(key) for key in pair)
         if isinstance(artery, float) and isinstance(vein, float) and min(artery, vein) > 0:
