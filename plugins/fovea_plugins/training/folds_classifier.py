@@ -10,26 +10,27 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fovea.errors import ConfigError
 from fovea_plugins.classifier.reading import ClassifierReader
 from fovea_plugins.classifier.targets import TARGETS
 from fovea_plugins.training import classifier_metrics as metrics
 from fovea_plugins.training.classifier import SCHEDULE, ClassifierTask
-from fovea_plugins.training.classifier_data import find_cases, targets_of
-from fovea_plugins.training.classifier_ship import read_table
+from fovea_plugins.training.classifier_data import Case, find_cases
+from fovea_plugins.training.classifier_ship import judge_of, read_table, spread_of
 from fovea_plugins.training.trainer import Trainer
 
 
-def leave_out(
-    root: Path, out: Path, name: str, *, minutes: float, resume: bool
-) -> dict[str, object]:
+def leave_out(root: Path, out: Path, name: str, *, minutes: float, resume: bool) -> dict[str, Any]:
     """AUC of every target on a data set that was left out of training.
 
     Args:
@@ -53,25 +54,58 @@ def leave_out(
     if resume:
         trainer.resume()
     weights = trainer.run()
+    return {"left_out": name, "step": trainer.done, "targets": measured(weights, cases)}
+
+
+def measured(weights: Path, cases: Sequence[Case]) -> dict[str, Any]:
+    """AUC of network, evidence and both on the photographs that were left out.
+
+    The second stage is fitted on the others. Evidence is what was kept of it: run
+    `python -m fovea_plugins.training.classifier_evidence` before.
+
+    Args:
+        weights: Of a network that did not learn from the photographs left out.
+        cases: Of `use` "left_out", and those for training and calibration.
+    """
+    reader = ClassifierReader.read(weights)
+    others = [case for case in cases if case.use in ("train", "calibration")]
+    learned = read_table(reader, others)
+    judge = judge_of(learned, spread_of(learned.pooled[learned.use("train")]))
     left = [case for case in cases if case.use == "left_out"]
-    table = read_table(ClassifierReader.read(weights), left)
-    groups = [case.group for case in left]
-    found: dict[str, object] = {}
-    learned = targets_of([case for case in cases if case.use == "train"])
+    table = read_table(reader, left)
+    judged = [judge.judge(z.tolist(), e) for z, e in zip(table.logits, table.evidence, strict=True)]
+    found: dict[str, Any] = {}
     for column, target in enumerate(TARGETS):
-        if np.isnan(learned[:, column]).all():
+        if np.isnan(learned.truth[:, column]).all():
             continue
-        picked = np.flatnonzero(~np.isnan(table.truth[:, column]))
-        truth, score = table.truth[picked, column], table.logits[picked, column]
-        value = metrics.auc(truth, score)
-        if value is None:
-            continue
-        between = metrics.interval(
-            [groups[i] for i in picked], lambda i, t=truth, s=score: metrics.auc(t[i], s[i])
-        )
-        found[target] = {"auc": value, "interval": between, "n": len(picked),
-                         "positive": int(truth.sum())}  # fmt: skip
-    return {"left_out": name, "step": trainer.done, "targets": found}
+        opinions = {
+            "network": [one[target].network for one in judged],
+            "evidence": [one[target].evidence for one in judged],
+            "both": [
+                one[target].probability if one[target].evidence is not None else None
+                for one in judged
+            ],
+        }
+        truth = table.truth[:, column]
+        of_target = {
+            name: _figure(left, truth, np.array(values, float)) for name, values in opinions.items()
+        }
+        found[target] = {name: figure for name, figure in of_target.items() if figure}
+    return found
+
+
+def _figure(
+    left: Sequence[Case], truth: NDArray[np.float64], score: NDArray[np.float64]
+) -> dict[str, Any] | None:
+    """AUC with interval where both are known; None where that cannot be had."""
+    picked = np.flatnonzero(~np.isnan(truth) & ~np.isnan(score))
+    value = metrics.auc(truth[picked], score[picked])
+    if value is None:
+        return None
+    groups = [left[int(i)].group for i in picked]
+    between = metrics.interval(groups, lambda i: metrics.auc(truth[picked[i]], score[picked[i]]))
+    return {"auc": value, "interval": between, "n": len(picked),
+            "positive": int(truth[picked].sum())}  # fmt: skip
 
 
 def main() -> None:
