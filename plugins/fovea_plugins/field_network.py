@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,9 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 
 from fovea.image import Frame, Mask, Photograph
-from fovea_plugins.training.nets import NetConfig, WNet
+from fovea_plugins.training.nets import WNet, read_net
 
 CHANNELS = 5
 
@@ -84,13 +82,7 @@ class FieldNetwork:
     @classmethod
     def read(cls, path: Path, *, mirrors: int = 4) -> FieldNetwork:
         """The network in a weight file written by the trainer."""
-        with safe_open(path, framework="pt") as weights:
-            facts = json.loads(weights.metadata()["fovea"])
-            tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
-        shape = facts["network"]
-        config = NetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in shape.items()})
-        network = WNet(config)
-        network.load_state_dict(tensors)
+        network, facts = read_net(path)
         return cls(network, int(facts["field_diameter_px"]), mirrors=mirrors, facts=facts)
 
     def probabilities(self, pixels: NDArray[np.uint8], inside: Mask) -> Floats:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fovea.errors import ConfigError, UnreadableImage
-from fovea_plugins.quality import grading, landmarks, network
+from fovea_plugins.quality import grading, landmarks, maps, network
 from fovea_plugins.quality.fitted import Fitted, Linear, Ranges
 from fovea_plugins.quality.plugin import FEATURES
 from fovea_plugins.training import drawn, measure_landmarks, measure_quality, quality
@@ -110,9 +110,9 @@ def test_targets_move_with_the_picture(folder):
     scene = task.make(folder / "PLACED")._groups[0][0]["PLACED"][0]
     for seed in range(20):
         shot = task.shoot(np.random.default_rng(seed), scene)
-        assert shot.layers.shape == (4, network.FIELD_PX, network.FIELD_PX)
-        assert set(np.unique(shot.target[network.RETINA])) == {1.0}
-        peak = shot.target[network.DISC].max()
+        assert shot.layers.shape == (4, maps.FIELD_PX, maps.FIELD_PX)
+        assert set(np.unique(shot.target[maps.RETINA])) == {1.0}
+        peak = shot.target[maps.DISC].max()
         assert peak <= 1.0
         outside = shot.layers[3] == 0
         assert not shot.layers[:, outside].any()
@@ -124,8 +124,8 @@ def test_unknown_places_are_not_learnt_and_other_pictures_have_none(folder):
     unknown = made._groups[1][0]["GRADED"][0]
     other = made._groups[2][0][""][0]
     shot = task.shoot(np.random.default_rng(0), unknown)
-    assert not shot.weight[: network.RETINA].any()
-    assert shot.weight[network.RETINA].any()
+    assert not shot.weight[: maps.RETINA].any()
+    assert shot.weight[maps.RETINA].any()
     for seed in range(5):
         shot = task.shoot(np.random.default_rng(seed), other)
         assert not shot.target.any()
@@ -262,7 +262,7 @@ def bump(x: float, y: float, height: float, size: int = 128) -> np.ndarray:
 @settings(max_examples=40, deadline=None)
 @given(st.floats(15, 110), st.floats(15, 110))
 def test_peaks_are_found_between_pixels(x, y):
-    found = network.peaks(bump(x, y, 0.8), count=1, apart_px=18)
+    found = maps.peaks(bump(x, y, 0.8), count=1, apart_px=18)
     assert (found[0].x, found[0].y) == pytest.approx((x, y), abs=0.3)
 
 
@@ -270,11 +270,11 @@ def located(discs: list[tuple[float, float, float]], foveas: list[tuple[float, f
     from fovea.image import Frame, View
 
     inside = np.ones((128, 128), bool)
-    maps = np.zeros((3, 128, 128), np.float32)
-    for channel, places in ((network.DISC, discs), (network.FOVEA, foveas)):
+    values = np.zeros((3, 128, 128), np.float32)
+    for channel, places in ((maps.DISC, discs), (maps.FOVEA, foveas)):
         for x, y, height in places:
-            maps[channel] = np.maximum(maps[channel], bump(x, y, height))
-    seen = network.Seen(maps, inside, Frame(128, 128, 10.0, 0.0, 0.0, 1280, 1280))
+            values[channel] = np.maximum(values[channel], bump(x, y, height))
+    seen = maps.Seen(values, inside, Frame(128, 128, 10.0, 0.0, 0.0, 1280, 1280))
     pixels = np.zeros((400, 400, 3), np.uint8)
     view = View(pixels, np.ones((400, 400), bool), Frame(400, 400, 3.2, 0.0, 0.0, 1280, 1280))
     return landmarks.locate(seen, view)

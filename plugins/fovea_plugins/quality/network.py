@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 
 from fovea.image import Mask, Photograph
 from fovea_plugins.quality.maps import FIELD_PX, Floats, Seen
-from fovea_plugins.training.nets import NetConfig, WNet
+from fovea_plugins.training.nets import WNet, read_net
 
 CHANNELS = 4
 
@@ -48,14 +46,7 @@ class LandmarkNetwork:
     @classmethod
     def read(cls, path: Path) -> LandmarkNetwork:
         """The network in a weight file written by the trainer."""
-        with safe_open(path, framework="pt") as weights:
-            facts: dict[str, Any] = json.loads(weights.metadata()["fovea"])
-            tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
-        shape = facts["network"]
-        config = NetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in shape.items()})
-        network = WNet(config)
-        network.load_state_dict(tensors)
-        return cls(network, facts)
+        return cls(*read_net(path))
 
     def look(self, photograph: Photograph) -> Seen:
         """Probabilities over the whole field of view of a photograph."""

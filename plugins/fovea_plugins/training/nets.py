@@ -7,10 +7,13 @@ reading what the first found: the W-Net of Galdran et al. (2022, Sci Rep 12:6174
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (the customary name)
 
@@ -139,3 +142,15 @@ class WNet(nn.Module):
             features = self.second(torch.cat([blocks, seen, features], dim=1))
             found.append(self.heads[1](features, x))
         return found
+
+
+def read_net(path: Path) -> tuple[WNet, dict[str, Any]]:
+    """The network in a weight file written by the trainer, and what the file says of itself."""
+    with safe_open(path, framework="pt") as weights:
+        facts: dict[str, Any] = json.loads(weights.metadata()["fovea"])
+        tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+    shape: dict[str, Any] = facts["network"]
+    config = NetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in shape.items()})
+    network = WNet(config)
+    network.load_state_dict(tensors)
+    return network, facts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,12 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (the customary name)
 
 from fovea.image import Mask, Photograph
 from fovea_plugins.segmenter.optic_disc.crop import Crop, Floats, cut_crop, network_input
-from fovea_plugins.training.nets import NetConfig, WNet
+from fovea_plugins.training.nets import WNet, read_net
 
 FIRST_WIDTH = 1 / 2.2
 """Width of the first square as a share of the field diameter: about 2.3 to 3.5 discs."""
@@ -64,7 +62,7 @@ class DiscNetwork:
     @classmethod
     def read(cls, paths: Sequence[Path]) -> DiscNetwork:
         """The networks in weight files written by the trainer."""
-        return cls([_read(path) for path in paths])
+        return cls([read_net(path)[0] for path in paths])
 
     def probabilities(self, pixels: NDArray[Any], inside: Mask) -> Floats:
         """Probabilities of disc and cup, (2, H, W).
@@ -99,16 +97,6 @@ class DiscNetwork:
             for crop in crops
         ]
         return Seen(crops[0], *np.mean(found, axis=0))
-
-
-def _read(path: Path) -> WNet:
-    with safe_open(path, framework="pt") as weights:
-        shape: dict[str, Any] = json.loads(weights.metadata()["fovea"])["network"]
-        tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
-    config = NetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in shape.items()})
-    network = WNet(config)
-    network.load_state_dict(tensors)
-    return network
 
 
 def _resampled(maps: Floats, crop: Crop, other: Crop) -> Floats:
