@@ -38,7 +38,7 @@ def test_the_python_example_runs(
 
 def test_every_command_in_the_readme_exists() -> None:
     known = commands()
-    used = re.findall(r"(?m)(?:^|`)fovea ([a-z]+(?: [a-z]+)?)", README)
+    used = re.findall(r"(?m)(?:^|`)fovea ([a-z-]+(?: [a-z]+)?)", README)
     assert used
     for command in used:
         assert any(command == k or command.split()[0] == k for k in known), command
