@@ -63,6 +63,11 @@ class Output(_Frozen):
     meaning: str = Field(min_length=3, description="What it is, in one plain sentence.")
     low: float | None = Field(None, description="Lowest plausible value of a measurement.")
     high: float | None = Field(None, description="Highest plausible value of a measurement.")
+    repeatability: float | None = Field(
+        None, gt=0, le=5,
+        description="Coefficient of variation of a measurement within eyes, 0.02 for 2 %, on pairs "
+        "that the model card names.",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _measurements_have_unit_and_range(self) -> Output:
