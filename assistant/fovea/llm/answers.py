@@ -19,6 +19,7 @@ from fovea.evidence import Evidence
 from fovea.image import Eye
 from fovea.llm.base import ImageFact
 from fovea.llm.clause import Ask
+from fovea.llm.conditions import asked_conditions, not_judged
 from fovea.llm.lesions import lesion_sentences
 from fovea.llm.lexicon import load_lexicon
 
@@ -137,7 +138,10 @@ class _Composer:
         if self.evidence.tool == "draft_report":
             return f"The draft report is ready [{self.evidence.id}]."
         drawn = dict.fromkeys(("segment_vessels", "place_grid"), self._masks)
-        known = {"assess_quality": self._quality, "segment_lesions": self._lesions, **drawn}
+        known = {
+            "assess_quality": self._quality, "segment_lesions": self._lesions,
+            "classify_disease": self._conditions, **drawn,
+        }  # fmt: skip
         sentences = known.get(self.evidence.tool, self._measured_and_found)()
         if self.evidence.tool in {"explain_prediction", "compare_images"}:
             sentences = self._summary()
@@ -186,13 +190,24 @@ class _Composer:
         )  # fmt: skip
         return said or self._summary()
 
+    def _conditions(self) -> list[str]:
+        judged, others = asked_conditions(self.result, self.ask)
+        said = [not_judged(others)] if others else []
+        if judged or others:
+            said += [self._finding(f) for f in judged]
+            grade = any(f.concept == "dr" for f in judged)
+            return said + (self._numbers() if grade else [])
+        findings = self._wanted_findings()
+        # Of all that was judged, what is not ruled out comes first.
+        order = ("present", "indeterminate", "not_assessable", "absent")
+        findings = sorted(findings, key=lambda f: order.index(f.state))
+        sentences = [self._finding(f) for f in findings] + self._numbers()
+        return sentences[: 2 if self._overview() else 6]
+
     def _measured_and_found(self) -> list[str]:
         findings = self._wanted_findings()
         numbers = self._numbers()
-        if self.evidence.tool == "classify_disease":
-            sentences = [self._finding(f) for f in findings] + numbers
-        else:
-            sentences = numbers + [self._finding(f) for f in findings if not numbers]
+        sentences = numbers + [self._finding(f) for f in findings if not numbers]
         return sentences[: 2 if self._overview() else 6]
 
     def _similar(self) -> list[str]:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from fovea_plugins.classifier.reading import ClassifierReader
 
 METHOD = "network and measured evidence, joined by logistic regression on held-out photographs"
+LEAST, MOST = 0.01, 0.99
+"""Some 400 photographs of the calibration part cannot tell a rarer error from none: no
+probability beyond these is stated."""
+
 DISAGREEMENT = 0.35
 """Opinions further apart than this are called contradictory: a third of the scale."""
 
@@ -115,6 +119,11 @@ def barred_structures(context: Context) -> dict[str, str]:
     return found
 
 
+def stated(probability: float) -> float:
+    """A probability as it is told: rounded, and never nearer to 0 or 1 than the data allow."""
+    return round(min(max(probability, LEAST), MOST), 4)
+
+
 def _finding(
     condition: Condition, judged: Judged, target: Target, args: GradeArgs, barred: dict[str, str]
 ) -> Finding:
@@ -138,7 +147,7 @@ def _finding(
     return Finding(
         concept=condition.concept,
         state=state,
-        probability=round(judged.probability, 4),
+        probability=stated(judged.probability),
         calibrated=True,
         threshold=round(cut, 4),
         detail=f"it {said} the {point} operating point{doubt}",
@@ -175,7 +184,7 @@ def _numbers(
 
 
 def _probability(name: str, value: float, method: str) -> Measurement:
-    return Measurement(name=name, value=round(value, 4), unit="1", method=method)
+    return Measurement(name=name, value=stated(value), unit="1", method=method)
 
 
 def _caveats(
@@ -214,12 +223,13 @@ def _summary(
     grades = judge.grade_set(judged)
     grade = median_grade([judged[name].probability for name in GRADES])
     one = judged[REFERABLE]
-    second = "no measured evidence" if one.evidence is None else f"evidence {one.evidence:.2f}"
+    second = "none" if one.evidence is None else f"{stated(one.evidence):.2f}"
+    point = judge.targets[REFERABLE].thresholds[args.operating_point]
     text = (
         f"ICDR grade {grade} ({judge.coverage:.0%} prediction set {grades[0]} to {grades[-1]}). "
-        f"Probability of referable retinopathy {one.probability:.2f} "
-        f"(network {one.network:.2f}, {second}), {args.operating_point.replace('_', ' ')} "
-        f"operating point {judge.targets[REFERABLE].thresholds[args.operating_point]:.2f}."
+        f"Probability of referable retinopathy {stated(one.probability):.2f} "
+        f"(network {stated(one.network):.2f}, evidence {second}), "
+        f"{args.operating_point.replace('_', ' ')} operating point {point:.2f}."
     )
     present = [f.concept.replace("_", " ") for f in findings if f.state == "present"]
     return f"{text} Present: {', '.join(present) or 'nothing beyond doubt'}."[:400]

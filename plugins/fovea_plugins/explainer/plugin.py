@@ -25,7 +25,7 @@ from fovea.errors import NotApplicable, PluginUnavailable
 from fovea_plugins.classifier.conditions import CONDITIONS
 from fovea_plugins.classifier.evidence import FEATURES, Row, read_evidence
 from fovea_plugins.classifier.judge import Judged, is_measured
-from fovea_plugins.classifier.plugin import barred_structures
+from fovea_plugins.classifier.plugin import barred_structures, stated
 from fovea_plugins.classifier.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -193,7 +193,9 @@ def _result(
     before = asked.judged
     doubts = _doubts(before, removals, figures)
     measurements = [
-        _number("explained_probability", before.probability, "the answer that is explained"),
+        _number(
+            "explained_probability", stated(before.probability), "the answer that is explained"
+        ),
         _number("infidelity", figures.infidelity, "normalised infidelity, Yeh 2019"),
         _number("map_sensitivity", figures.sensitivity, "largest relative change, Yeh 2019"),
         _number(
@@ -205,7 +207,9 @@ def _result(
     missing = []
     how = "probability after painting over from the surroundings and taking out of the evidence"
     for kind, removal in removals.items():
-        measurements.append(_number("probability_without", removal.probability, how, zone=kind))
+        measurements.append(
+            _number("probability_without", stated(removal.probability), how, zone=kind)
+        )
     if not removals:
         reason = "No lesion was outlined in the photograph, so none could be removed"
         missing.append(NotMeasured(name="probability_without", reason=reason))
@@ -295,7 +299,7 @@ def _table(
             row = [
                 "probability_without",
                 kind.replace("_", " "),
-                round(removal.probability, 4),
+                stated(removal.probability),
                 "1",
             ]
             writer.writerow(row)
@@ -307,17 +311,19 @@ def _table(
 def _summary(
     asked: _Asked, removals: dict[str, Removal], contributions: dict[str, float], *, trusted: bool
 ) -> str:
-    text = f"Probability of {asked.condition.replace('_', ' ')} {asked.judged.probability:.2f}."
+    named = next(one.words for one in CONDITIONS if one.concept == asked.condition)
+    text = f"Probability of {named}: {stated(asked.judged.probability):.2f}."
     kinds = [kind for kind in removals if kind in MASKS]
     if kinds:
         most = max(kinds, key=lambda k: asked.judged.probability - removals[k].probability)
         text += (
             f" Without the {MASKS[most].replace('_', ' ')} it would be "
-            f"{removals[most].probability:.2f}, without any outlined lesion "
-            f"{removals[ALL].probability:.2f}"
+            f"{stated(removals[most].probability):.2f}, without any outlined lesion "
+            f"{stated(removals[ALL].probability):.2f}"
         )
         text += (
-            f"; with equal areas elsewhere painted over {removals[ELSEWHERE].probability:.2f}."
+            "; with equal areas elsewhere painted over "
+            f"{stated(removals[ELSEWHERE].probability):.2f}."
             if ELSEWHERE in removals
             else "."
         )
