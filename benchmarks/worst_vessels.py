@@ -2,8 +2,9 @@
 
 Run: python benchmarks/worst_vessels.py DATA FIGURES.json OUT.jpg [SET ...]
 
-FIGURES.json comes from `fovea evaluate vessels --data DATA --json`. Beside each photograph:
-vessels found by both (white), by the tool only (red), by the observer only (green).
+FIGURES.json comes from `fovea evaluate vessels --data DATA --json`. Of each: vessels found by
+both (white), by the tool only (red), by the observer only (green). Photographs of data sets
+are not shown, so that the picture can be given on.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ WORST, HEIGHT_PX = 3, 420
 
 
 def row(reader: VesselReader, entry: Entry, dice: float) -> np.ndarray:
-    """The photograph and its agreement picture, side by side."""
+    """The agreement picture of a photograph."""
     photograph = entry.photograph()
     truth = entry.label("vessels") > 0
     found = reader.read(photograph).vessels
@@ -31,9 +32,8 @@ def row(reader: VesselReader, entry: Entry, dice: float) -> np.ndarray:
     agreement[found & truth] = (255, 255, 255)
     agreement[found & ~truth] = (255, 60, 60)
     agreement[~found & truth] = (60, 220, 60)
-    both = np.hstack([photograph.pixels, agreement])
-    size = (round(both.shape[1] * HEIGHT_PX / both.shape[0]), HEIGHT_PX)
-    small = cv2.resize(both, size, interpolation=cv2.INTER_AREA)
+    size = (round(agreement.shape[1] * HEIGHT_PX / agreement.shape[0]), HEIGHT_PX)
+    small = cv2.resize(agreement, size, interpolation=cv2.INTER_AREA)
     text = f"{entry.dataset} {entry.name}: Dice {dice:.2f}"
     cv2.putText(small, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (255, 255, 255), 1)
     return small

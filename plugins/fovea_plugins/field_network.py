@@ -74,7 +74,8 @@ class FieldNetwork:
         mirrors: int = 4,
         facts: dict[str, Any] | None = None,
     ) -> None:
-        self._network = network.eval().to(memory_format=torch.channels_last)
+        self._network = network.eval()
+        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mirrors = MIRRORS[mirrors]
         self.field_diameter_px = field_diameter_px
         self.facts = facts or {}

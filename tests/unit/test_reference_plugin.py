@@ -11,7 +11,7 @@ from fovea.contract import Context
 from fovea.errors import PluginUnavailable
 from fovea.knowledge import load
 from fovea.manifest import read_manifest
-from fovea_plugins.reference.plugin import Args, LookUp
+from fovea_plugins.reference.plugin import LookUp, LookUpArgs
 
 FOLDER = Path(__file__).resolve().parents[2] / "plugins" / "fovea_plugins" / "reference"
 MANIFEST = read_manifest(FOLDER / "plugin.toml")
@@ -22,7 +22,7 @@ KNOWLEDGE = load()
 def look_up(tmp_path):
     plugin = LookUp(MANIFEST, FOLDER)
     context = Context(images=(), work_dir=tmp_path, knowledge=KNOWLEDGE)
-    return lambda query: plugin.run(context, Args(query=query))
+    return lambda query: plugin.run(context, LookUpArgs(query=query))
 
 
 def test_quotes_word_for_word_with_sources(look_up):
@@ -61,10 +61,12 @@ def test_loose_match_is_marked(look_up):
 
 def test_without_knowledge_it_is_unavailable(tmp_path):
     with pytest.raises(PluginUnavailable):
-        LookUp(MANIFEST, FOLDER).run(Context(images=(), work_dir=tmp_path), Args(query="drusen"))
+        LookUp(MANIFEST, FOLDER).run(
+            Context(images=(), work_dir=tmp_path), LookUpArgs(query="drusen")
+        )
 
 
 def test_arguments_are_bounded():
     for bad in ({"query": ""}, {"query": "x" * 201}, {"query": "x", "path": "/"}, {}):
         with pytest.raises(ValidationError):
-            Args.model_validate(bad)
+            LookUpArgs.model_validate(bad)

@@ -52,7 +52,8 @@ class ClassifierReader:
         facts: dict[str, Any],
         spread: tuple[Floats, Floats] | None = None,
     ) -> None:
-        self.network = network.eval().to(memory_format=torch.channels_last)
+        self.network = network.eval()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.facts, self._spread = facts, spread
         self.input_px = int(facts["input_px"])
 

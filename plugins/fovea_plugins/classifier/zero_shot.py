@@ -81,7 +81,7 @@ class ImageTextModel:
         pixels, _ = square_view(photograph, self.image_px)
         inputs = self._processor(images=[pixels], return_tensors="pt")
         with torch.inference_mode():
-            return _unit(self._model.get_image_features(**inputs))[0]
+            return np.asarray(_unit(self._model.get_image_features(**inputs))[0])
 
     def of_texts(self, texts: Sequence[str]) -> Floats:
         """Unit vectors (N, D) of texts."""

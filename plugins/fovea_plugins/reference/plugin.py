@@ -14,7 +14,7 @@ NAMED = 0.8
 SUMMARY_CHARS = 400
 
 
-class Args(BaseModel):
+class LookUpArgs(BaseModel):
     """What to look up."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,12 +26,12 @@ class Args(BaseModel):
     )
 
 
-class LookUp(Plugin[Args]):
+class LookUp(Plugin[LookUpArgs]):
     """Finds entries of the knowledge base and quotes them; it writes no text of its own."""
 
-    Args = Args
+    Args = LookUpArgs
 
-    def run(self, context: Context, args: Args) -> Result:
+    def run(self, context: Context, args: LookUpArgs) -> Result:
         """Passages of the entries that fit, best first; none when nothing fits.
 
         Entries that were named are quoted in full, others with their definition.

@@ -129,7 +129,9 @@ def damage(rng: np.random.Generator, pixels: Floats) -> Floats:
     worse = pixels
     chance = rng.random()
     if chance < 0.25:
-        worse = cv2.GaussianBlur(worse, (0, 0), float(rng.uniform(0.4, 1.3)))
+        worse = np.asarray(
+            cv2.GaussianBlur(worse, (0, 0), float(rng.uniform(0.4, 1.3))), np.float32
+        )
     elif chance < 0.35:
         soft = cv2.GaussianBlur(worse, (0, 0), 1.5)
         worse = worse + float(rng.uniform(0.3, 1.0)) * (worse - soft)
@@ -142,7 +144,7 @@ def damage(rng: np.random.Generator, pixels: Floats) -> Floats:
         _, code = cv2.imencode(
             ".jpg", worse.astype(np.uint8), [int(cv2.IMWRITE_JPEG_QUALITY), quality]
         )
-        worse = cv2.imdecode(code, cv2.IMREAD_COLOR)
+        return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.float32)
     return np.asarray(worse, np.float32)
 
 

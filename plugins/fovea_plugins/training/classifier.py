@@ -216,7 +216,7 @@ def _restyled(rng: np.random.Generator, pixels: Any, own: Floats, other: Floats)
     moved = styled.astype(np.float32)
     if rng.random() < 0.5:
         mix = np.eye(3) + rng.uniform(-augment.MIXES, augment.MIXES, (3, 3))
-        moved = cv2.transform(moved, mix.astype(np.float32))
+        moved = np.asarray(cv2.transform(moved, mix.astype(np.float32)), np.float32)
     if rng.random() < 0.05:
         moved = np.repeat(moved[..., 1:2], 3, axis=2)  # red-free: one grey channel
     coarse = np.exp(rng.normal(0.0, 0.12, (3, 3))).astype(np.float32)

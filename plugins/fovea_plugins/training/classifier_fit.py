@@ -127,7 +127,7 @@ def fit_judge(
         both = None
         seen = held & measured
         if opinion and _enough(y[seen]):
-            second = np.array([opinion.logit(evidence[i]) for i in np.flatnonzero(seen)])
+            second = np.array([opinion.logit(evidence[i]) for i in np.flatnonzero(seen).tolist()])
             both = _joint(z[seen], second, y[seen])
         targets[name] = Target(
             alone, both, opinion if both else None, {}, (0.0, 1.0),
@@ -154,7 +154,7 @@ def _joint(network: Array, evidence: Array, y: Array) -> Line:
 def _opinion_if_enough(evidence: Sequence[Evidence], y: Array, fit: Any) -> Opinion | None:
     if not _enough(y[fit]):
         return None
-    return fit_opinion([evidence[i] for i in np.flatnonzero(fit)], y[fit])
+    return fit_opinion([evidence[i] for i in np.flatnonzero(fit).tolist()], y[fit])
 
 
 def _both_classes(y: Array) -> bool:
@@ -168,8 +168,8 @@ def _enough(y: Array) -> bool:
 def _with_cuts(
     draft: Judge, truth: Array, logits: Array, evidence: Sequence[Evidence], calibration: Any
 ) -> Judge:
-    index = np.flatnonzero(calibration)
-    judged = {int(i): draft.judge(logits[i], evidence[i]) for i in index}
+    index: list[int] = np.flatnonzero(calibration).tolist()
+    judged = {i: draft.judge(logits[i], evidence[i]) for i in index}
     targets = {}
     for column, name in enumerate(TARGETS):
         held = [i for i in index if not np.isnan(truth[i, column])]

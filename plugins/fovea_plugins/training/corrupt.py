@@ -40,7 +40,7 @@ def _motion(p: Any, s: int, rng: Any) -> Any:
     kernel[length // 2] = 1.0 / length
     turn = cv2.getRotationMatrix2D((length // 2, length // 2), float(rng.uniform(0, 180)), 1.0)
     kernel = cv2.warpAffine(kernel, turn, (length, length))
-    return cv2.filter2D(p, -1, kernel / max(float(kernel.sum()), 1e-6))
+    return cv2.filter2D(p, -1, np.asarray(kernel / max(float(kernel.sum()), 1e-6), np.float64))
 
 
 def _noise(p: Any, s: int, rng: Any) -> Any:

@@ -49,7 +49,7 @@ def _cloud(rng: Random, slope: float = 1.0) -> Canvas:
 def _shade(depth: float) -> Canvas:
     """Light that falls off from the middle."""
     half = SIDE / 2
-    return (1 - depth * ((_Y - half) ** 2 + (_X - half) ** 2) / half**2)[..., None]
+    return np.asarray((1 - depth * ((_Y - half) ** 2 + (_X - half) ** 2) / half**2)[..., None])
 
 
 def _blob(centre: Canvas, radius: float, power: float) -> Canvas:
@@ -97,7 +97,8 @@ def _branch(
 
 def _finish(rng: Random, canvas: Canvas, blur: float = 1.2) -> Pixels:
     """Blurred, and mostly cut to a circle on black, white or grey."""
-    canvas = cv2.GaussianBlur(np.clip(canvas, 0, 255), (0, 0), blur).reshape(SIDE, SIDE, 3)
+    blurred = cv2.GaussianBlur(np.clip(canvas, 0, 255), (0, 0), blur)
+    canvas = np.asarray(blurred, np.float64).reshape(SIDE, SIDE, 3)
     if rng.random() < 0.7:
         centre = np.full(2, SIDE / 2)
         inside = _blob(centre, rng.uniform(0.4, 0.49) * SIDE, rng.choice([40, 200]))
@@ -112,7 +113,7 @@ def blank(rng: Random) -> Pixels:
     mixed = _plain(first * np.ones(3)) + rng.choice([0.0, 1.0]) * across * (last - first)
     if rng.random() < 0.3:
         mixed = rng.poisson(rng.uniform(1, 8), (SIDE, SIDE, 3)).astype(np.float64)
-    return np.clip(mixed, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(mixed, 0, 255), np.uint8)
 
 
 def texture(rng: Random) -> Pixels:
@@ -150,7 +151,7 @@ def spot_and_lines(rng: Random) -> Pixels:
     lines = np.zeros((SIDE, SIDE), np.uint8)
     for _ in range(int(rng.integers(2, 14))):
         _line(lines, _anywhere(rng, 0.0), _anywhere(rng, 0.0), int(rng.integers(1, 6)))
-    return _finish(rng, _over(canvas, 0.5 * _warm(rng), (lines > 0)[..., None]))
+    return _finish(rng, _over(canvas, 0.5 * _warm(rng), (lines > 0)[..., None].astype(np.float64)))
 
 
 def rays(rng: Random) -> Pixels:
@@ -281,7 +282,9 @@ def branches(rng: Random) -> Pixels:
     for _ in range(int(rng.integers(1, 4))):
         _branch(rng, lines, _anywhere(rng, 0.0), rng.uniform(0, 6.28), rng.uniform(4, 12))
     colour = rng.uniform(20, 120, 3) if rng.random() < 0.5 else 0.6 * _warm(rng)
-    return _finish(rng, _over(canvas, colour, (lines > 0)[..., None]), rng.uniform(0.8, 2.5))
+    return _finish(
+        rng, _over(canvas, colour, (lines > 0)[..., None].astype(np.float64)), rng.uniform(0.8, 2.5)
+    )
 
 
 def cells(rng: Random) -> Pixels:

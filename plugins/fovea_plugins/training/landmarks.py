@@ -172,7 +172,7 @@ def _in_fundus_colours(rng: np.random.Generator, pixels: np.ndarray) -> np.ndarr
     contrast = np.array([30.0, 20.0, 9.0]) * rng.uniform(0.3, 1.3)
     coloured = ground + contrast * grey[..., None]
     soft = cv2.GaussianBlur(coloured, (0, 0), float(rng.uniform(0.5, 3.0)))
-    return np.clip(soft, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(soft, 0, 255), np.uint8)
 
 
 def shoot(rng: np.random.Generator, scene: Scene) -> Shot:

@@ -7,6 +7,7 @@ patients; `n` is photographs, `positive` those with the condition.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,9 +178,7 @@ def grade_figures(table: Table, judged: Sequence[Mapping[str, Judged]], judge: J
         value = metrics.quadratic_kappa(truth, given)
         if value is None:
             continue
-        between = metrics.interval(
-            groups, lambda i, t=truth, g=given: metrics.quadratic_kappa(t[i], g[i])
-        )
+        between = metrics.interval(groups, partial(_kappa_of, truth, given))
         found[dataset] = {
             "quadratic_kappa": round(value, 4),
             "interval": _rounded(between),
@@ -266,9 +265,13 @@ def opinion_figures(table: Table, judged: Sequence[Mapping[str, Judged]]) -> Fig
     return found
 
 
+def _kappa_of(truth: Array, given: Array, picked: NDArray[Any]) -> float | None:
+    return metrics.quadratic_kappa(truth[picked], given[picked])
+
+
 def subgroup_figures(table: Table, judged: Sequence[Mapping[str, Judged]]) -> Figures:
     """AUC by age, sex and quality, and the largest gap over the mean (scaled disparity)."""
-    groups = {
+    groups: dict[str, list[str | None]] = {
         "age": [_age_band(case) for case in table.cases],
         "sex": [case.sex for case in table.cases],
         "quality": [_quality_band(row.get("quality")) for row in table.evidence],

@@ -10,12 +10,14 @@ import argparse
 import json
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fovea.contract import Context
 from fovea.errors import NotApplicable
@@ -74,11 +76,15 @@ def measure(root: Path, *, most: int) -> Figures:
         values = np.array([row[name] for row in rows])
         figures[name] = {
             "mean": round(float(values.mean()), 4),
-            "interval": metrics.interval(names, lambda i, v=values: float(v[i].mean())),
+            "interval": metrics.interval(names, partial(_mean_of, values)),
         }
     larger = [abs(row["fall_without_lesions"]) > abs(row["fall_elsewhere"]) for row in rows]
     figures["lesions_matter_more_in"] = round(float(np.mean(larger)), 4)
     return figures
+
+
+def _mean_of(values: NDArray[Any], picked: NDArray[Any]) -> float:
+    return float(values[picked].mean())
 
 
 def main() -> None:

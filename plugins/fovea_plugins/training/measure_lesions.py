@@ -210,9 +210,9 @@ def judge(
         marked = np.zeros(probability.shape, bool) if truth is None else truth > 0
         row[kind] = compare(probability, marked, outlines[kind], least_px=least)
         if labelled:
-            row[kind].pixels = PixelCounts()
             inside = photograph.field_of_view
-            row[kind].pixels.add(probability[inside], marked[inside])
+            row[kind].pixels = pixels = PixelCounts()
+            pixels.add(probability[inside], marked[inside])
     return row, seconds
 
 

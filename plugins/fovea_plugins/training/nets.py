@@ -80,7 +80,7 @@ class _UNet(nn.Module):
         self.up = nn.ModuleList(Block(b, b) for _, b in pairs)
 
     def forward(self, x: Tensor) -> Tensor:
-        skips = []
+        skips: list[Tensor] = []
         for block in self.down:
             x = block(F.max_pool2d(x, 2) if skips else x)
             skips.append(x)
@@ -104,7 +104,8 @@ class _Head(nn.Module):
 
     def forward(self, features: Tensor, picture: Tensor) -> Tensor:
         both = F.pixel_shuffle(self.spread(features), self.block) + self.see(picture)
-        return self.logits(F.relu(self.norm(both)))
+        logits: Tensor = self.logits(F.relu(self.norm(both)))
+        return logits
 
 
 class _PixelHead(nn.Conv2d):
@@ -150,7 +151,8 @@ def read_net(path: Path) -> tuple[WNet, dict[str, Any]]:
         facts: dict[str, Any] = json.loads(weights.metadata()["fovea"])
         tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
     shape: dict[str, Any] = facts["network"]
-    config = NetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in shape.items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in shape.items()}
+    config = NetConfig(**values)
     network = WNet(config)
     network.load_state_dict(tensors)
     return network, facts

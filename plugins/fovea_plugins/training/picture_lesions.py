@@ -1,7 +1,8 @@
 """`python -m fovea_plugins.training.picture_lesions --data DIR --out FILE`: the worst photographs.
 
 Three photographs of the segmentation set with the lowest precision, each as the
-network that did not learn from it reads it: marked lesions left, found ones right.
+network that did not learn from it reads it: marked lesions left, found ones right, without
+the photograph itself, so that the picture can be given on.
 """
 
 from __future__ import annotations
@@ -45,13 +46,15 @@ def precision(maps: Floats, marked: NDArray[np.bool_]) -> float:
     return float(np.mean(found)) if found else 1.0
 
 
-def panel(pixels: Picture, masks: NDArray[np.bool_], title: str) -> Picture:
-    """The photograph (h, w, 3) with the outlines of some masks (kinds, h, w), made small."""
-    drawn = pixels.copy()
+def panel(field: NDArray[np.bool_], masks: NDArray[np.bool_], title: str) -> Picture:
+    """Masks (kinds, h, w) in their colours on the field (h, w), made small."""
+    drawn = np.zeros((*field.shape, 3), np.uint8)
+    drawn[field] = 40
     for colour, mask in zip(COLOURS, masks, strict=True):
         contours, _ = cv2.findContours(
             mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
+        cv2.drawContours(drawn, contours, -1, colour, cv2.FILLED)
         cv2.drawContours(drawn, contours, -1, colour, 2)
     height = round(WIDTH_PX * drawn.shape[0] / drawn.shape[1])
     small = cv2.resize(drawn, (WIDTH_PX, height), interpolation=cv2.INTER_AREA)
@@ -78,8 +81,8 @@ def worst(root: Path, members: Members) -> Picture:
         )
         row = np.hstack(
             [
-                panel(sample.pixels, marked, f"{entry.name}: marked by experts"),
-                panel(sample.pixels, found, f"found, mean AUPR {score:.2f}"),
+                panel(sample.inside, marked, f"{entry.name}: marked by experts"),
+                panel(sample.inside, found, f"found, mean AUPR {score:.2f}"),
             ]
         )
         rows = sorted([*rows, (score, row)], key=lambda pair: pair[0])[:SHOWN]

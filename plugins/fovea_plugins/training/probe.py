@@ -165,7 +165,7 @@ class ProbeTask:
         with torch.inference_mode():
             found = network(self._features[self._held]).argmax(dim=1)
         truth = self._truth[self._held]
-        shares = [float((found[truth == one] == one).float().mean()) for one in truth.unique()]
+        shares = [float((found[truth == one] == one).float().mean()) for one in torch.unique(truth)]
         return {"score": float(np.mean(shares)) if shares else 0.0}
 
 

@@ -201,7 +201,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if given.folds is not None:
-        ship(given.folds, Path(measure_lesions.shipped.__file__).parent)
+        ship(given.folds, measure_lesions.shipped_weights()[0].parents[1])
     members = Members.read(measure_lesions.shipped_weights())
     found = table(read_labelled(given.data, members), read_healthy(given.data, members))
     sys.stdout.write("\n".join(found.values()) + "\n")

@@ -27,8 +27,11 @@ CHECKPOINT = "checkpoint.safetensors"
 class Task(Protocol):
     """What a task gives to the loop: data, network, loss and validation."""
 
-    name: str
     facts: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of the task, and of the weight file."""
 
     def network(self) -> nn.Module:
         """A new network; its `config.as_dict()` is stored with the weights."""
@@ -39,7 +42,7 @@ class Task(Protocol):
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """A scalar to be made small."""
 
-    def validate(self, network: nn.Module) -> dict[str, float]:
+    def validate(self, network: Any) -> dict[str, float]:
         """Figures on held-out samples; `score` decides which weights are kept."""
 
 
@@ -85,8 +88,9 @@ class Trainer:
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(schedule.seed)
         self.rng = np.random.default_rng(schedule.seed)
-        self.network = task.network().to(memory_format=torch.channels_last)
-        self.mean = task.network().to(memory_format=torch.channels_last)
+        self.network, self.mean = task.network(), task.network()
+        for one in (self.network, self.mean):
+            one.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mean.load_state_dict(self.network.state_dict())
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(),

@@ -140,6 +140,7 @@ def find_spots(
             continue
         box = slice(y, y + height), slice(x, x + width)
         highest = float(probability[box][labels[box] == label].max())
-        spots.append(Spot(*map(float, centres[label]), int(area), highest, label))
+        x, y = (float(one) for one in centres[label])
+        spots.append(Spot(x, y, int(area), highest, label))
     spots.sort(key=lambda spot: (-spot.probability, spot.y, spot.x))
     return np.asarray(labels, np.int32), spots

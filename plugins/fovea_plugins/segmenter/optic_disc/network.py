@@ -57,7 +57,9 @@ class DiscNetwork:
     """
 
     def __init__(self, members: Sequence[WNet]) -> None:
-        self._members = [one.eval().to(memory_format=torch.channels_last) for one in members]
+        self._members = [one.eval() for one in members]
+        for one in self._members:
+            one.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def read(cls, paths: Sequence[Path]) -> DiscNetwork:
