@@ -29,8 +29,8 @@ run: install  ## Open the chat on http://127.0.0.1:7860 with a sample photograph
 demo: install  ## Print a draft report on the sample photograph, no browser needed
 	$(BIN)/fovea demo
 
-test: $(VENV)/installed-test browser  ## Run the whole test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/installed-test browser  ## Run the whole test suite, on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 browser:  # Debian's Chromium for the page tests; they are skipped with a reason where it is absent
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \

@@ -129,6 +129,8 @@ def fit_judge(
         if opinion and _enough(y[seen]):
             second = np.array([opinion.logit(evidence[i]) for i in np.flatnonzero(seen).tolist()])
             both = _joint(z[seen], second, y[seen])
+            if both.evidence == 0.0:  # it adds nothing: one line for all photographs
+                both = None
         targets[name] = Target(
             alone, both, opinion if both else None, {}, (0.0, 1.0),
             int(held.sum()), int(y[held].sum()),
