@@ -184,7 +184,7 @@ def test_overconfident_logits_are_calibrated_and_sets_cover() -> None:
     use = np.arange(3000) % 3
     judge = fit_judge(
         truth=truth, logits=logits, evidence=rows, train=use == 0, calibration=use == 1,
-        distances=np.ones(3000),
+        distances=np.ones(3000), datasets=["one"] * 3000,
     )  # fmt: skip
     fresh = np.flatnonzero(use == 2)
     judged = [judge.judge(logits[i].tolist(), rows[i]) for i in fresh]
@@ -208,9 +208,27 @@ def test_too_few_measured_cases_leave_the_network_alone() -> None:
     use = np.arange(300) % 2
     judge = fit_judge(
         truth=truth, logits=logits, evidence=rows, train=use == 0, calibration=use == 1,
-        distances=np.ones(300),
+        distances=np.ones(300), datasets=["one"] * 300,
     )  # fmt: skip
     assert judge.targets["dr_2"].both is None
+
+
+def test_a_large_set_in_which_evidence_is_blind_does_not_silence_it() -> None:
+    rng = np.random.default_rng(4)
+    truth, logits, rows = made_up(rng, 2400)
+    names = ["small" if i % 8 == 0 else "large" for i in range(2400)]
+    order = rng.permutation(2400)
+    rows = [rows[i] if name == "small" else rows[order[i]] for i, name in enumerate(names)]
+    use = np.arange(2400) // 8 % 2
+    weights = []
+    for datasets in (names, ["one"] * 2400):
+        judge = fit_judge(
+            truth=truth, logits=logits, evidence=rows, train=use == 0, calibration=use == 1,
+            distances=np.ones(2400), datasets=datasets,
+        )  # fmt: skip
+        both = judge.targets["dr_2"].both
+        weights.append(both.evidence if both else 0.0)
+    assert weights[0] > 1.2 * weights[1]
 
 
 def test_operating_points_are_in_order() -> None:

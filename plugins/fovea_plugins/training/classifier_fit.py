@@ -39,7 +39,7 @@ Array = NDArray[np.float64]
 
 
 def logistic(
-    x: Array, y: Array, *, ridge: float, towards: Array | None = None
+    x: Array, y: Array, *, ridge: float, towards: Array | None = None, weight: Array | None = None
 ) -> tuple[float, Array]:
     """Offset and weights of a ridge logistic regression, by Newton's method.
 
@@ -48,7 +48,9 @@ def logistic(
         y: (N,) 0 or 1.
         ridge: Weight of the squared distance of the weights from `towards`.
         towards: (F,); None: zeros.
+        weight: (N,) of each case; None: one.
     """
+    counted = np.ones(len(x)) if weight is None else weight
     design = np.column_stack([np.ones(len(x)), x])
     aim = np.concatenate([[0.0], np.zeros(x.shape[1]) if towards is None else towards])
     penalty = np.diag([0.0] + [ridge] * x.shape[1])
@@ -58,12 +60,15 @@ def logistic(
 
     def loss(at: Array) -> float:
         z = design @ at
-        return float((np.logaddexp(0, z) - y * z).sum() + 0.5 * (at - aim) @ penalty @ (at - aim))
+        return float(
+            (counted * (np.logaddexp(0, z) - y * z)).sum() + 0.5 * (at - aim) @ penalty @ (at - aim)
+        )
 
     for _ in range(100):
         chance = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
-        gradient = design.T @ (chance - y) + penalty @ (beta - aim)
-        curve = design.T @ (design * np.maximum(chance * (1 - chance), 1e-6)[:, None]) + penalty
+        gradient = design.T @ (counted * (chance - y)) + penalty @ (beta - aim)
+        bend = counted * np.maximum(chance * (1 - chance), 1e-6)
+        curve = design.T @ (design * bend[:, None]) + penalty
         step = np.linalg.solve(curve + 1e-6 * np.eye(len(beta)), gradient)
         size = 1.0
         # Far from the solution a whole Newton step overshoots: halve it until it helps.
@@ -99,6 +104,7 @@ def fit_judge(
     train: NDArray[np.bool_],
     calibration: NDArray[np.bool_],
     distances: Array,
+    datasets: Sequence[str],
 ) -> Judge:
     """The whole second stage.
 
@@ -109,7 +115,9 @@ def fit_judge(
         train: (N,) photographs that the network learned from.
         calibration: (N,) photographs that it did not learn from.
         distances: (N,) from the training photographs.
+        datasets: N names; opinions are joined as if every set were of one size.
     """
+    names = np.array(datasets)
     measured = np.array([is_measured(row) for row in evidence])
     targets = {}
     for column, name in enumerate(TARGETS):
@@ -128,7 +136,7 @@ def fit_judge(
         seen = held & measured
         if opinion and _enough(y[seen]):
             second = np.array([opinion.logit(evidence[i]) for i in np.flatnonzero(seen).tolist()])
-            both = _joint(z[seen], second, y[seen])
+            both = _joint(z[seen], second, y[seen], _even(names[seen]))
             if both.evidence == 0.0:  # it adds nothing: one line for all photographs
                 both = None
         targets[name] = Target(
@@ -139,14 +147,26 @@ def fit_judge(
     return _with_cuts(draft, truth, logits, evidence, calibration)
 
 
-def _joint(network: Array, evidence: Array, y: Array) -> Line:
+def _even(names: NDArray[np.str_]) -> Array:
+    """Weights (N,), 1 in the mean, by which every data set counts the same.
+
+    A large set of small pictures, on which lesions are hardly seen, would else decide how
+    much the evidence counts on all others.
+    """
+    each, place, count = np.unique(names, return_inverse=True, return_counts=True)
+    return np.asarray(len(names) / (len(each) * count[place]), np.float64)
+
+
+def _joint(network: Array, evidence: Array, y: Array, weight: Array) -> Line:
     """One probability from two opinions; neither may count against itself."""
     opinions = np.column_stack([network, evidence])
     kept = [0, 1]
-    offset, slopes = logistic(opinions, y, ridge=RIDGE_LINE, towards=np.full(2, 0.5))
+    offset, slopes = logistic(opinions, y, ridge=RIDGE_LINE, towards=np.full(2, 0.5), weight=weight)
     if slopes.min() < 0:
         kept = [int(np.argmax(slopes))]
-        offset, slopes = logistic(opinions[:, kept], y, ridge=RIDGE_LINE, towards=np.ones(1))
+        offset, slopes = logistic(
+            opinions[:, kept], y, ridge=RIDGE_LINE, towards=np.ones(1), weight=weight
+        )
     weights = [0.0, 0.0]
     for place, slope in zip(kept, slopes, strict=True):
         weights[place] = max(0.0, float(slope))

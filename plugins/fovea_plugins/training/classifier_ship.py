@@ -102,6 +102,7 @@ def judge_of(table: Table, spread: tuple[NDArray[Any], NDArray[Any]]) -> Judge:
         train=table.use("train"),
         calibration=table.use("calibration"),
         distances=distances(table.pooled, spread),
+        datasets=[case.dataset for case in table.cases],
     )
 
 
