@@ -123,7 +123,7 @@ class Assistant:
 
     def workbench(self, session: Session) -> Workbench:
         """The tools, applied to one session."""
-        return Workbench(session, self.registry, self.knowledge, self.archive)
+        return Workbench(session, self.registry, self.knowledge, lambda: self.archive)
 
     def turn(self, session: Session, question: str) -> Iterator[Event]:
         """Answer one question in a session, as events."""

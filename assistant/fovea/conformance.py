@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from fovea.contract import Context, Result
+from fovea.contract import EVERY_CASE, CaseFilter, Context, Result
 from fovea.discovery import LOCAL_PACKAGE, Entry
 from fovea.errors import FoveaError, KnowledgeError, NotApplicable, PluginError
 from fovea.image import Eye
@@ -201,6 +201,9 @@ class _Earlier:
 class _EmptyArchive:
     """An archive without cases."""
 
+    def encoders(self) -> dict[str, int]:
+        return {}
+
     def count(self, encoder_id: str) -> int:
         return 0
 
@@ -211,6 +214,7 @@ class _EmptyArchive:
         k: int,
         *,
         exclude_sha256: str,
+        wanted: CaseFilter = EVERY_CASE,
     ) -> list[Case]:
         return []
 

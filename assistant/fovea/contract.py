@@ -12,6 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from fovea.services import Archive, KnowledgeBase
 
 __all__ = [
-    "Artifact", "Caveat", "Context", "EncoderPlugin", "Finding", "Health", "Interval",
+    "Artifact", "CaseFilter", "Caveat", "Context", "EncoderPlugin", "Finding", "Health", "Interval",
     "Measurement", "Neighbour", "NoArgs", "NotMeasured", "Passage", "Plugin", "Result", "Source",
 ]  # fmt: skip
 
@@ -144,6 +145,29 @@ class Neighbour(_Frozen):
         ge=0, le=100, description="Share of random archive pairs that are further apart."
     )
     why: str = Field(description="What the two images share, in plain words.")
+
+
+@dataclass(frozen=True)
+class CaseFilter:
+    """Which archived cases are compared at all; a field that is None asks for nothing.
+
+    Attributes:
+        labels: Cases with at least one of these.
+        patient: Pseudonym of the patient.
+        since, until: First and last day of the photograph. Undated cases do not pass.
+        fellow_eye: Leave in the other eye of the patient asked about.
+    """
+
+    eye: Eye | None = None
+    device: str | None = None
+    labels: tuple[str, ...] = ()
+    patient: str | None = None
+    since: date | None = None
+    until: date | None = None
+    fellow_eye: bool = False
+
+
+EVERY_CASE = CaseFilter()
 
 
 class Source(_Frozen):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from fovea.contract import EVERY_CASE, CaseFilter
 from fovea.image import Eye
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class Case:
 class Archive(Protocol):
     """The case archive, as a plugin sees it."""
 
+    def encoders(self) -> dict[str, int]:
+        """Number of cases per encoder."""
+
     def count(self, encoder_id: str) -> int:
         """Number of cases that this encoder has embedded."""
 
@@ -47,6 +51,7 @@ class Archive(Protocol):
         k: int,
         *,
         exclude_sha256: str,
+        wanted: CaseFilter = EVERY_CASE,
     ) -> list[Case]:
         """The nearest `k` cases; the photograph itself and its patient are left out."""
 

@@ -10,7 +10,7 @@ import datetime
 import platform
 import tempfile
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,12 +18,14 @@ from typing import Any
 
 from fovea.contract import Context, Result
 from fovea.errors import (
+    ArchiveError,
     BadArguments,
     FoveaError,
     NotAFundusPhotograph,
     NotApplicable,
     PluginError,
     PluginFailed,
+    PluginUnavailable,
 )
 from fovea.events import Called, CallProgress, CallStarted, Event, Refused
 from fovea.evidence import Evidence, Provenance, call_key
@@ -50,7 +52,7 @@ class Workbench:
     session: Session
     registry: Registry
     knowledge: Knowledge
-    archive: Archive
+    open_archive: Callable[[], Archive]
     _calls: int = field(default=0, init=False)
 
     def run(
@@ -152,7 +154,7 @@ class Workbench:
                 {name: e.result for name, e in earlier[1].items()} if len(earlier) > 1 else {}
             ),
             knowledge=self.knowledge if "knowledge" in manifest.inputs.services else None,
-            archive=self.archive if "archive" in manifest.inputs.services else None,
+            archive=self._archive(manifest),
         )
         if manifest.inputs.needs_scale and context.scale is None:
             raise NotApplicable(
@@ -168,6 +170,17 @@ class Workbench:
         record = yield from _as_progress(calling, call_id)
         used = sorted({e.id for found in earlier for e in found.values()}, key=lambda i: int(i[1:]))
         return self._keep(manifest, arguments, images, record, used=tuple(used), earlier=earlier)
+
+    def _archive(self, manifest: Manifest) -> Archive | None:
+        """The case archive for a plugin that asks for it; a damaged one bars that plugin only."""
+        if "archive" not in manifest.inputs.services:
+            return None
+        try:
+            return self.open_archive()
+        except ArchiveError as error:
+            raise PluginUnavailable(
+                manifest.name, error.what, where=error.where, why=error.why, fix=error.fix
+            ) from error
 
     def _prepare(
         self, manifest: Manifest, handle: str, call_id: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from PIL import Image
 from plugin_maker import make_plugin
 
 from fovea import errors
+from fovea.archive import CaseArchive
 from fovea.events import Called, CallStarted, Event, Refused
 from fovea.evidence import Evidence
 from fovea.knowledge import load
 from fovea.registry import Registry
+from fovea.services import Archive
 from fovea.session import Session, SessionStore
 from fovea.settings import Settings
 from fovea.workbench import Workbench
@@ -28,9 +31,14 @@ def session(settings: Settings, retina_path: Path) -> Session:
     return session
 
 
+def damaged() -> Archive:
+    raise errors.ArchiveError("It cannot be used", where="archive", fix="Restore a snapshot")
+
+
 def bench(session: Session, plugins: Path) -> Workbench:
     registry = Registry.discover(Settings(plugins_dir=plugins))
-    return Workbench(session, registry, load(None), archive=None)  # type: ignore[arg-type]
+    archive = CaseArchive.open(session.settings.data_dir / "archive")
+    return Workbench(session, registry, load(None), open_archive=lambda: archive)
 
 
 def run(running: Generator[Event, None, Evidence]) -> tuple[list[Event], Evidence]:
@@ -227,3 +235,13 @@ def test_a_prerequisite_that_failed_once_may_be_tried_again(
         run(work.run("second", {}, ("img1",)))
     _, evidence = run(work.run("second", {}, ("img1",)))
     assert evidence.result.measurements[0].value == 0.5
+
+
+def test_a_damaged_archive_bars_the_tool_that_needs_it_and_no_other(
+    session: Session, plugins: Path
+) -> None:
+    running = replace(bench(session, plugins), open_archive=damaged)
+    with pytest.raises(errors.PluginUnavailable, match="Restore a snapshot"):
+        run(running.run("find_similar_cases", {}, ("img1",)))
+    _, evidence = run(running.run("assess_quality", {}, ("img1",)))
+    assert evidence.tool == "assess_quality"

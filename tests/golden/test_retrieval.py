@@ -18,7 +18,7 @@ from fovea.contract import Context, Result
 from fovea.errors import BadArguments, NotApplicable, PluginUnavailable
 from fovea.image import Photograph, find_field_of_view
 from fovea.manifest import read_manifest
-from fovea_plugins.retrieval.plugin import SimilarArgs, SimilarCases
+from fovea_plugins.retrieval.plugin import SimilarArgs, SimilarCases, _interval
 
 FOLDER = Path(fovea_plugins.retrieval.__file__).parent
 
@@ -201,7 +201,10 @@ def test_vectors_of_another_encoder_do_not_count(
 ) -> None:
     image = photograph(retina)
     archive.add(NewCase(image.sha256, "another", np.ones(128, np.float32), thumbnail_of(image)))
-    assert codes(ask(plugin, archive, retina, tmp_path)) == {"archive_empty"}
+    result = ask(plugin, archive, retina, tmp_path)
+    assert codes(result) == {"other_encoder"}
+    assert "another encoder (another)" in result.summary
+    assert "fovea index add FOLDER" in result.summary
 
 
 def test_nothing_alike_is_said_to_be_not_similar_enough(
@@ -227,7 +230,7 @@ def test_summary_gives_the_label_distribution_within_its_limit(
         case = NewCase(f"{number:064x}", plugin.encoder_id, vector, thumbnail_of(image))
         archive.add(replace(case, labels=labels + shared))
     result = ask(plugin, archive, retina, tmp_path, k=20)
-    assert "glaucoma 12 of 20" in result.summary
+    assert "glaucoma 12 of 20 (39 to 78 %)" in result.summary
     assert len(result.summary) <= 400
     assert result.summary.endswith("Likeness is no diagnosis.")
 
@@ -253,3 +256,29 @@ def test_blank_picture_gives_a_vector_or_a_reason(plugin: SimilarCases, level: i
     except (NotApplicable, BadArguments):
         return
     assert np.isfinite(vector).all()
+
+
+def test_filters_are_arguments(
+    retina: np.ndarray, plugin: SimilarCases, archive: CaseArchive, tmp_path: Path
+) -> None:
+    image = photograph(retina)
+    vector = plugin.embed(image)
+    for number, (eye, label) in enumerate((("OD", "glaucoma"), ("OS", "glaucoma"), ("OS", "amd"))):
+        case = NewCase(f"{number:064x}", plugin.encoder_id, vector, thumbnail_of(image))
+        archive.add(replace(case, eye=eye, labels=(Label(label, "t"),), patient_id=f"p{number}"))
+
+    def found(**arguments: object) -> list[str]:
+        context = Context(images=(image,), work_dir=tmp_path, archive=archive)
+        result = plugin.run(context, SimilarArgs(**arguments))  # type: ignore[arg-type]
+        return [case.case_id for case in result.similar] or sorted(codes(result))
+
+    assert found(eye="OS") == ["C000002", "C000003"]
+    assert found(label="glaucoma") == ["C000001", "C000002"]
+    assert found(eye="OD", label="amd") == ["none_fits"]
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "said"), [(0, 5, "0 to 43 %"), (3, 5, "23 to 88 %"), (20, 20, "84 to 100 %")]
+)
+def test_interval_of_a_share_is_wilsons(count: int, total: int, said: str) -> None:
+    assert _interval(count, total) == said

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
+import archive_faults
 import cv2
 import numpy as np
 import pytest
 
 from fovea.archive import CaseArchive, Label, NewCase, index_folder
-from fovea.archive.database import FILE, KEY_FILE
+from fovea.archive.copies import COPY_FILE, FILE
+from fovea.archive.keys import KEY_COPY, KEY_FILE
 from fovea.archive.records import thumbnail_of
+from fovea.contract import CaseFilter
 from fovea.errors import ArchiveError, ConfigError
 from fovea.image import Photograph, open_photograph
 
@@ -43,9 +46,9 @@ def archive(tmp_path: Path) -> CaseArchive:
     return CaseArchive.open(tmp_path / "archive")
 
 
-def raw(archive_folder: Path, statement: str, *values: object) -> None:
+def raw(folder: Path, statement: str, *values: object, file: str = FILE) -> None:
     """Write behind the archive's back, as a failing disk would."""
-    connection = sqlite3.connect(archive_folder / FILE)
+    connection = sqlite3.connect(folder / file)
     connection.execute(statement, values)
     connection.commit()
     connection.close()
@@ -97,7 +100,8 @@ def test_removed_picture_leaves_no_bytes_behind(archive: CaseArchive, tmp_path: 
     jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
     added = archive.add(NewCase(sha(1), "a", direction(1), jpeg))
     part = jpeg[5000:5060]
-    files = [tmp_path / "archive" / name for name in (FILE, f"{FILE}-wal")]
+    names = (FILE, f"{FILE}-wal", COPY_FILE, f"{COPY_FILE}-wal")
+    files = [tmp_path / "archive" / name for name in names]
     assert any(part in path.read_bytes() for path in files)
     archive.remove(added.case_id)
     assert not any(part in path.read_bytes() for path in files)
@@ -169,42 +173,121 @@ def test_random_pairs_are_sorted_repeatable_and_of_different_patients(tmp_path: 
     assert len(archive.random_pair_distances("none")) == 0
 
 
-@pytest.mark.parametrize(
-    ("statement", "value"),
-    [
-        ("UPDATE embeddings SET vector = ? WHERE sha256 = ?", np.ones(16, "<f2").tobytes()),
-        ("UPDATE embeddings SET encoder_id = 'a', dim = ? WHERE sha256 = ?", 8),
-        ("UPDATE cases SET labels = ? WHERE sha256 = ?", '[{"name": "x", "source": "y"}]'),
-        ("UPDATE cases SET patient = ? WHERE sha256 = ?", "P00000000000000000000"),
-        ("UPDATE cases SET thumbnail = ? WHERE sha256 = ?", b"\xff\xd8\xff broken"),
-    ],
-)
-def test_altered_rows_are_told_never_used_and_repaired_by_adding_again(
+ALTERATIONS = [
+    ("UPDATE embeddings SET vector = ? WHERE sha256 = ?", np.ones(16, "<f2").tobytes()),
+    ("UPDATE embeddings SET encoder_id = 'b', dim = ? WHERE sha256 = ?", 16),
+    ("UPDATE cases SET labels = ? WHERE sha256 = ?", '[{"name": "x", "source": "y"}]'),
+    ("UPDATE cases SET patient = ? WHERE sha256 = ?", "P00000000000000000000"),
+    ("UPDATE pictures SET jpeg = ? WHERE sha256 = ?", b"\xff\xd8\xff broken"),
+    ("DELETE FROM embeddings WHERE ? = 0 AND sha256 = ?", 0),
+    ("DELETE FROM cases WHERE ? = 0 AND sha256 = ?", 0),
+    ("UPDATE facts SET value = ? WHERE name = 'generation' AND ? != ''", "1"),
+]
+
+
+@pytest.mark.parametrize(("statement", "value"), ALTERATIONS)
+def test_altered_rows_are_told_never_used_and_repaired_from_the_second_copy(
     archive: CaseArchive, tmp_path: Path, statement: str, value: object
 ) -> None:
     for number in (1, 2, 3):
         archive.add(new_case(number, patient_id=f"p{number}"))
+    before = [archive.search("a", direction(n), 3) for n in (1, 2, 9)]
+    archive.close()
     raw(tmp_path / "archive", statement, value, sha(2))
     reopened = CaseArchive.open(tmp_path / "archive")
-    [problem] = reopened.verify()
-    assert "C000002" in problem
-    with pytest.raises(ArchiveError, match="C000002"):
-        nearest(reopened, 9)
-    assert not reopened.has(sha(2), "a")
-    assert reopened.add(new_case(2, patient_id="p2")).case_id == "C000002"
+    if "facts" not in statement:  # damaged facts are found, and repaired, by opening
+        assert reopened.verify()
+    assert [reopened.search("a", direction(n), 3) for n in (1, 2, 9)] == before
+    assert reopened.thumbnail("C000002") == JPEG
+    if "pictures" not in statement:
+        assert reopened.has(sha(2), "a")
     assert reopened.verify() == []
-    assert len(nearest(reopened, 9)) == 3
+    assert any((tmp_path / "archive" / "quarantine").iterdir())
 
 
-def test_damaged_file_is_refused_and_left_alone(archive: CaseArchive, tmp_path: Path) -> None:
+def test_rows_damaged_in_both_copies_are_refused_until_a_snapshot_is_taken_back(
+    archive: CaseArchive, tmp_path: Path
+) -> None:
+    for number in (1, 2, 3):
+        archive.add(new_case(number))
+    name = archive.snapshot("good")
+    archive.add(new_case(4))
+    archive.close()
+    for file in (FILE, COPY_FILE):
+        raw(tmp_path / "archive", "UPDATE cases SET patient = 'x' WHERE number = ?", 2, file=file)
+    broken = CaseArchive.open(tmp_path / "archive")
+    assert len(broken.verify()) >= 2
+    with pytest.raises(ArchiveError, match="Both copies") as caught:
+        nearest(broken, 9)
+    assert "fovea index rollback" in str(caught.value)
+    broken.close()
+    CaseArchive.roll_back(tmp_path / "archive", name)
+    restored = CaseArchive.open(tmp_path / "archive")
+    assert restored.verify() == []
+    assert sorted(nearest(restored, 9)) == ["C000001", "C000002", "C000003"]
+    assert restored.add(new_case(5)).case_id == "C000005", "numbers are never used twice"
+
+
+@pytest.mark.parametrize("file", [FILE, COPY_FILE])
+@pytest.mark.parametrize("content", [None, b"", b"no database at all" * 300])
+def test_a_lost_or_destroyed_file_is_made_anew_and_kept_in_quarantine(
+    archive: CaseArchive, tmp_path: Path, file: str, content: bytes | None
+) -> None:
     archive.add(new_case(1))
     archive.close()
-    path = tmp_path / "archive" / FILE
-    path.write_bytes(b"no database at all" * 300)
-    before = path.read_bytes()
-    with pytest.raises(ArchiveError, match="backup"):
+    path = tmp_path / "archive" / file
+    path.unlink() if content is None else path.write_bytes(content)
+    reopened = CaseArchive.open(tmp_path / "archive")
+    assert nearest(reopened, 9) == ["C000001"]
+    assert reopened.verify() == []
+    if content:
+        kept = (tmp_path / "archive" / "quarantine").iterdir()
+        assert content in [path.read_bytes() for path in kept]
+
+
+@pytest.mark.parametrize("file", [FILE, COPY_FILE])
+def test_a_copy_that_seems_to_be_of_another_release_is_made_anew(
+    archive: CaseArchive, tmp_path: Path, file: str
+) -> None:
+    archive.add(new_case(1))
+    archive.close()
+    raw(tmp_path / "archive", "PRAGMA user_version = 9", file=file)
+    reopened = CaseArchive.open(tmp_path / "archive")
+    assert nearest(reopened, 9) == ["C000001"]
+    assert reopened.verify() == []
+
+
+def test_an_archive_of_another_release_is_refused_and_left_alone(
+    archive: CaseArchive, tmp_path: Path
+) -> None:
+    archive.add(new_case(1))
+    archive.close()
+    for file in (FILE, COPY_FILE):
+        raw(tmp_path / "archive", "PRAGMA user_version = 9", file=file)
+    with pytest.raises(ArchiveError, match="cannot be used as a case archive"):
         CaseArchive.open(tmp_path / "archive")
-    assert path.read_bytes() == before
+    assert not (tmp_path / "archive" / "quarantine").exists()
+
+
+def test_an_archive_without_database_is_no_new_archive(
+    archive: CaseArchive, tmp_path: Path
+) -> None:
+    archive.add(new_case(1))
+    archive.close()
+    for file in (FILE, COPY_FILE):
+        (tmp_path / "archive" / file).unlink()
+    with pytest.raises(ArchiveError, match="is missing"):
+        CaseArchive.open(tmp_path / "archive")
+
+
+def test_repair_is_refused_while_another_program_has_the_archive_open(
+    archive: CaseArchive, tmp_path: Path
+) -> None:
+    archive.add(new_case(1))
+    CaseArchive.open(tmp_path / "archive")
+    raw(tmp_path / "archive", "UPDATE cases SET patient = ?", "x")
+    with pytest.raises(ArchiveError, match="another program has it open"):
+        nearest(archive, 9)
 
 
 def test_strangers_database_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -219,13 +302,16 @@ def test_lost_or_other_key_is_refused(archive: CaseArchive, tmp_path: Path) -> N
     archive.add(new_case(1, patient_id=PATIENT))
     archive.close()
     key = tmp_path / "archive" / KEY_FILE
+    copy = tmp_path / "archive" / KEY_COPY
     kept = key.read_bytes()
     for content in (None, b"x" * 32, b""):
-        key.unlink() if content is None else key.write_bytes(content)
+        for path in (key, copy):
+            path.unlink() if content is None else path.write_bytes(content)
         with pytest.raises(ArchiveError, match="key"):
             CaseArchive.open(tmp_path / "archive")
     key.write_bytes(kept)
     assert CaseArchive.open(tmp_path / "archive").count("a") == 1
+    assert copy.read_bytes() == kept, "the second file is written again"
 
 
 def test_changes_of_another_process_are_seen(archive: CaseArchive, tmp_path: Path) -> None:
@@ -240,54 +326,14 @@ def test_nothing_but_the_store_is_written_and_only_for_the_owner(
 ) -> None:
     archive.add(new_case(1))
     nearest(archive, 9)
-    files = {path.name: path for path in (tmp_path / "archive").iterdir()}
-    assert set(files) <= {FILE, f"{FILE}-wal", f"{FILE}-shm", KEY_FILE}
-    for path in files.values():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-WRITER = """
-import sys
-from pathlib import Path
-import numpy as np
-from fovea.archive import CaseArchive, NewCase
-archive, jpeg = CaseArchive.open(Path(sys.argv[1])), bytes.fromhex(sys.argv[2])
-for number in range(100000):
-    vector = np.random.default_rng(number).normal(size=64)
-    added = archive.add(NewCase(f"{number:064x}", "a", vector, jpeg, patient_id=str(number // 2)))
-    if number % 5 == 4:
-        archive.remove(added.case_id)
-        print(-number, flush=True)
-    else:
-        print(number, flush=True)
-"""
-
-
-def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
-    folder = tmp_path / "archive"
-    roots = [str(Path(path).resolve()) for path in sys.path if path]
-    for acknowledged_at_least in (1, 23, 60):
-        acknowledged = set()
-        command = [sys.executable, "-c", WRITER, str(folder), JPEG.hex()]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": ":".join(roots)}
-        ) as writer:
-            assert writer.stdout
-            for line in writer.stdout:
-                acknowledged.add(int(line))
-                if len(acknowledged) == acknowledged_at_least:
-                    writer.send_signal(signal.SIGKILL)
-                    break
-            acknowledged |= {int(line) for line in writer.stdout if line.endswith("\n")}
-        archive = CaseArchive.open(folder)
-        assert archive.verify() == []
-        assert all(archive.has(sha(n), "a") for n in acknowledged if n >= 0)
-        at_work = max(abs(n) for n in acknowledged) + 1
-        ghosts = [n for n in acknowledged if n < 0 and -n != at_work and archive.has(sha(-n), "a")]
-        assert not ghosts
-        everything = archive.search("a", np.ones(64, np.float32), 1000, exclude_sha256=sha(10**6))
-        assert len(everything) == archive.count("a")
-        archive.close()
+    found = list((tmp_path / "archive").rglob("*"))
+    databases = {f"{name}{log}" for name in (FILE, COPY_FILE) for log in ("", "-wal", "-shm")}
+    files = {path.name for path in found if path.is_file()}
+    assert files - databases == {
+        KEY_FILE, KEY_COPY, "archive.lock", "000000000002.json", "000000000002.faiss",
+    }  # fmt: skip
+    for path in found:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
 # --- folders -------------------------------------------------------------------------------
@@ -328,10 +374,10 @@ def folder(tmp_path: Path) -> SimpleNamespace:
     (root / ".hidden.png").write_bytes(b"x")
     csv_path = root / "metadata.csv"
     csv_path.write_text(
-        "file,patient,eye,labels,date\n"
-        f"Mustermann_left.png,{PATIENT},left,glaucoma; myopia,2024-05-01\n"
-        f"visit 2/b.png,{PATIENT},OD,,\n"
-        "gone.png,p9,,,\n",
+        "file,patient,eye,labels,date,device\n"
+        f"Mustermann_left.png,{PATIENT},left,glaucoma; myopia,2024-05-01,Canon CR-2\n"
+        f"visit 2/b.png,{PATIENT},OD,,,\n"
+        "gone.png,p9,,,,\n",
         encoding="utf-8-sig",
     )
     return SimpleNamespace(root=root, csv=csv_path)
@@ -371,6 +417,9 @@ def test_folder_is_indexed_file_by_file_and_resumed(
     found = {case.case_id: (case.eye, case.labels) for case in cases}
     assert found == {"C000001": ("OS", ("glaucoma", "myopia")), "C000002": ("OD", ("normal",))}
     assert len({case.patient for case in cases}) == 1
+    by_camera = CaseFilter(device="Canon CR-2")
+    found_again = archive.search("brightness", np.ones(3, np.float32), 5, wanted=by_camera)
+    assert [case.case_id for case in found_again] == ["C000001"]
 
 
 def test_errors_are_listed_only_if_asked(
@@ -416,6 +465,7 @@ def test_one_photograph_under_two_names_with_other_metadata_is_a_failure(
         ("patient,eye\n", "line 1: There is no column `file`"),
         ("", "line 1: There is no column `file`"),
         ("file,eye\na.png,OD\nb.png,middle\n", "line 3, column `eye`: 'middle' is not an eye"),
+        ("file,device\na.png,<x>\n", "line 2, column `device`: '<x>' cannot be the name"),
         ("file,date\na.png,01.05.2024\n", "line 2, column `date`: '01.05.2024' is not a date"),
         ("file,label\n\na.png,<b>x</b>\n", "line 3, column `labels`: '<b>x</b>' cannot be"),
         ("file,label\na.png,a,b\n", "line 2: The line has 3 cells"),
@@ -455,3 +505,187 @@ def test_thumbnail_is_small_and_shows_only_the_field_of_view(tmp_path: Path) -> 
     assert b"Exif" not in jpeg
     assert small[:20, :80].max() < 12
     assert small[128, 128, 2] > 150
+
+
+# --- faults: a small version of benchmarks/archive_faults.py --------------------------------
+
+
+def test_planted_damage_is_never_taken_for_good(tmp_path: Path) -> None:
+    found = list(archive_faults.plant(12, 3, tmp_path))
+    fine = {"recovered, damage kept in quarantine", "unharmed or healed in place"}
+    assert [told for told in found if told[1] not in fine] == []
+    assert len({told for _, told in found}) == 2
+
+
+def test_killed_writers_lose_nothing_and_leave_no_ghosts(tmp_path: Path) -> None:
+    found = list(archive_faults.kill(5, 11, tmp_path))
+    assert [told for _, told, _ in found] == ["sound, nothing lost, no ghosts"] * 5
+
+
+def test_a_full_disk_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    found = list(archive_faults.fill_disk(4, 1, tmp_path))
+    fine = {"done", "refused, old state", "refused, but the change is there whole"}
+    assert [told for told in found if told[1] not in fine] == []
+    assert any(told.startswith("refused") for _, told in found)
+
+
+def test_a_change_is_refused_before_the_disk_is_full(
+    archive: CaseArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.add(new_case(1))
+    monkeypatch.setattr("fovea.archive.database.RESERVE_BYTES", 1 << 60)
+    with pytest.raises(ArchiveError, match="disk is full: nothing was changed") as caught:
+        archive.add(new_case(2))
+    assert "Free some space" in str(caught.value)
+    assert nearest(archive, 9) == ["C000001"]
+
+
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+from fovea.archive import CaseArchive
+from fovea.errors import ArchiveError
+if os.getuid() == 0:
+    os.setuid(65534)
+try:
+    CaseArchive.open(Path(sys.argv[1]))
+except ArchiveError as error:
+    print(error)
+"""
+
+
+def test_a_folder_without_the_right_to_write_is_told(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as made:  # pytest's own folders are closed to others
+        folder = Path(made) / "archive"
+        archive = CaseArchive.open(folder)
+        archive.add(new_case(1))
+        archive.close()
+        before = {path.name: path.read_bytes() for path in folder.glob("*.*")}
+        Path(made).chmod(0o755)
+        folder.chmod(0o555)
+        roots = ":".join(str(Path(path).resolve()) for path in sys.path if path)
+        done = subprocess.run(
+            [sys.executable, "-c", READ_ONLY, str(folder)],
+            capture_output=True, text=True, env={"PYTHONPATH": roots}, check=False,
+        )  # fmt: skip
+        folder.chmod(0o755)
+        assert "archive `archive`: The case archive cannot be read or written" in done.stdout
+        assert "permissions" in done.stdout
+        assert {path.name: path.read_bytes() for path in folder.glob("*.*")} == before
+
+
+# --- snapshots, duplicates, metadata ---------------------------------------------------------
+
+
+def test_snapshot_is_taken_back_and_what_was_there_is_kept(
+    archive: CaseArchive, tmp_path: Path
+) -> None:
+    folder = tmp_path / "archive"
+    archive.add(new_case(1, patient_id=PATIENT))
+    name = archive.snapshot("before")
+    archive.add(new_case(2))
+    archive.remove("C000001")
+    assert (nearest(archive, 9), CaseArchive.snapshots_in(folder)) == (["C000002"], [name])
+    with pytest.raises(ArchiveError, match="another program has it open"):
+        CaseArchive.roll_back(folder, name)
+    archive.close()
+    with pytest.raises(ArchiveError, match="no snapshot `none`"):
+        CaseArchive.roll_back(folder, "none")
+    CaseArchive.roll_back(folder, name)
+    back = CaseArchive.open(folder)
+    assert nearest(back, 9) == ["C000001"]
+    assert back.case(sha(1)).patient == back.pseudonym(PATIENT)  # type: ignore[union-attr]
+    assert back.verify() == []
+    assert any(path.name.endswith(FILE) for path in (folder / "quarantine").iterdir())
+    with pytest.raises(ArchiveError, match="cannot be the name"):
+        back.snapshot("../x")
+
+
+def test_a_damaged_snapshot_is_told_and_not_taken_back(
+    archive: CaseArchive, tmp_path: Path
+) -> None:
+    archive.add(new_case(1))
+    name = archive.snapshot()
+    path = tmp_path / "archive" / "snapshots" / f"{name}.sqlite"
+    path.write_bytes(path.read_bytes()[:-4096])
+    [problem] = archive.verify()
+    assert f"snapshot `{name}` is damaged" in problem
+    archive.close()
+    with pytest.raises(ArchiveError, match="is damaged"):
+        CaseArchive.roll_back(tmp_path / "archive", name)
+    assert nearest(CaseArchive.open(tmp_path / "archive"), 9) == ["C000001"]
+
+
+def test_many_cases_are_added_all_or_none(archive: CaseArchive) -> None:
+    with pytest.raises(ArchiveError, match="cannot be used"):
+        archive.add_many([new_case(1), new_case(2, vector=np.zeros(16))])
+    assert archive.count("a") == 0
+    assert [added.case_id for added in archive.add_many([new_case(1), new_case(2)])] == [
+        "C000001", "C000002",
+    ]  # fmt: skip
+
+
+def jpeg_of(pixels: np.ndarray, quality: int = 85) -> bytes:
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def test_near_duplicates_are_found_by_their_pictures(archive: CaseArchive) -> None:
+    drawn = np.random.default_rng(2)
+    first, other = (
+        cv2.resize(drawn.integers(0, 255, (12, 12, 3), dtype=np.uint8), (200, 200)) for _ in "ab"
+    )
+    smaller = cv2.resize(first, (150, 150), interpolation=cv2.INTER_AREA)
+    pictures = [jpeg_of(first), jpeg_of(other), jpeg_of(smaller, 40), None]
+    for number, picture in enumerate(pictures, start=1):
+        archive.add(NewCase(sha(number), "a", direction(number), picture))
+    [pair] = archive.near_duplicates(most_bits=30)
+    assert (pair.first, pair.second) == ("C000001", "C000003")
+    assert len(archive.near_duplicates(most_bits=255)) == 3
+    with pytest.raises(ArchiveError, match="has no picture"):
+        archive.thumbnail("C000004")
+
+
+def test_filters_are_applied_before_the_search(archive: CaseArchive) -> None:
+    def ids(wanted: CaseFilter, k: int = 9, **asked: object) -> list[str]:
+        found = archive.search("a", direction(1), k, wanted=wanted, **asked)  # type: ignore[arg-type]
+        return sorted(case.case_id for case in found)
+
+    far = -direction(1)
+    archive.add(new_case(1, patient_id="p1", eye="OD", labels=(Label("drusen", "m"),)))
+    archive.add(new_case(2, patient_id="p1", eye="OS", vector=far, date=date(2024, 3, 1)))
+    archive.add(new_case(3, patient_id="p2", eye="OD", vector=far, device="Canon CR-2"))
+    archive.add(new_case(4, patient_id="p3", date=date(2025, 3, 1), labels=(Label("amd", "m"),)))
+    assert ids(CaseFilter(eye="OD"), k=1) == ["C000001"]
+    assert ids(CaseFilter(eye="OD")) == ["C000001", "C000003"]
+    assert ids(CaseFilter(device="Canon CR-2"), k=1) == ["C000003"]
+    assert ids(CaseFilter(labels=("amd", "drusen"))) == ["C000001", "C000004"]
+    assert ids(CaseFilter(since=date(2024, 3, 1), until=date(2024, 12, 31))) == ["C000002"]
+    assert ids(CaseFilter(patient=archive.pseudonym("p1"))) == ["C000001", "C000002"]
+    assert ids(CaseFilter(labels=("none",))) == []
+    assert ids(CaseFilter(), exclude_sha256=sha(1)) == ["C000003", "C000004"]
+    fellow = CaseFilter(fellow_eye=True)
+    assert ids(fellow, exclude_sha256=sha(1)) == ["C000002", "C000003", "C000004"]
+    archive.add(new_case(5, patient_id="p1", eye="OD"))
+    assert "C000005" not in ids(fellow, exclude_sha256=sha(1)), "the same eye stays out"
+
+
+def test_changes_after_the_index_was_built_are_seen_without_building_it_again(
+    archive: CaseArchive, tmp_path: Path
+) -> None:
+    archive.add_many([new_case(number) for number in range(1, 31)])
+    before = nearest(archive, 77, k=40)
+    [stored] = (tmp_path / "archive" / "index").rglob("*.faiss")
+    written = stored.stat().st_mtime_ns
+    archive.remove(before[0])
+    archive.add(new_case(31, vector=direction(77)))
+    archive.add(new_case(int(before[1][1:]), vector=-direction(77)))
+    assert nearest(archive, 77, k=40) == ["C000031", *before[2:], before[1]]
+    again = CaseArchive.open(tmp_path / "archive")
+    assert nearest(again, 77, k=40) == ["C000031", *before[2:], before[1]]
+    assert [p.stat().st_mtime_ns for p in (tmp_path / "archive" / "index").rglob("*.faiss")] == [
+        written
+    ]
+    archive.rebuild()
+    assert nearest(archive, 77, k=40) == ["C000031", *before[2:], before[1]]
+    [kept] = (tmp_path / "archive" / "index").rglob("*.faiss")
+    assert kept != stored, "no stored index holds the removed vector any more"

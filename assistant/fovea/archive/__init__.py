@@ -1,6 +1,29 @@
 """The case archive: archived photographs that can be found by likeness."""
 
-from fovea.archive.ingest import IngestEvent, index_folder
-from fovea.archive.store import CaseArchive, Label, NewCase
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["CaseArchive", "IngestEvent", "Label", "NewCase", "index_folder"]
+from fovea.archive.ingest import IngestEvent, index_folder
+from fovea.archive.store import CaseArchive, Label, NearDuplicate, NewCase
+
+if TYPE_CHECKING:
+    from fovea.archive.documents import FoveaEmbeddings, FoveaVectorStore
+
+__all__ = [
+    "CaseArchive",
+    "FoveaEmbeddings",
+    "FoveaVectorStore",
+    "IngestEvent",
+    "Label",
+    "NearDuplicate",
+    "NewCase",
+    "index_folder",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # langchain-core's vector stores take half a second to import; most commands need none.
+    if name in {"FoveaEmbeddings", "FoveaVectorStore"}:
+        from fovea.archive import documents
+
+        return getattr(documents, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

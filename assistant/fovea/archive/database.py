@@ -1,11 +1,11 @@
-"""The SQLite file of the archive: how it is opened, and how its errors are told."""
+"""The SQLite files of the archive: two copies of the truth, changed in one transaction."""
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+import logging
 import os
-import secrets
+import shutil
 import sqlite3
 import threading
 import unicodedata
@@ -13,48 +13,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fovea.archive.changes import Change
+from fovea.archive.copies import (
+    COPY_FILE,
+    FILE,
+    create_tables,
+    damaged_copies,
+    is_empty,
+    new_facts,
+    refill,
+    refuse_damage,
+)
+from fovea.archive.durable import FolderLock, quarantine
+from fovea.archive.faults import RESTORE, Damaged, told
+from fovea.archive.keys import KEY_COPY, KEY_FILE, mark_of, open_key
+from fovea.archive.ledger import read_facts, write_facts
 from fovea.errors import ArchiveError
 
-FILE = "cases.sqlite"
-KEY_FILE = "pseudonym.key"
-APPLICATION_ID = 0x464F5645
-SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
+RESERVE_BYTES = 8 << 20
+"""A change is refused below this free space: a half-full commit would reach one copy only."""
 
-SCHEMA = """
-CREATE TABLE cases (
-    number     INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice, even after a removal
-    sha256     TEXT NOT NULL UNIQUE,
-    patient    TEXT,
-    eye        TEXT CHECK (eye IN ('OD', 'OS')),
-    labels     TEXT NOT NULL,
-    date       TEXT,
-    thumbnail  BLOB NOT NULL,
-    added      TEXT NOT NULL,
-    row_sha256 TEXT NOT NULL
-) STRICT;
-CREATE INDEX cases_by_patient ON cases (patient);
-CREATE TABLE embeddings (
-    sha256        TEXT NOT NULL REFERENCES cases (sha256) ON DELETE CASCADE,
-    encoder_id    TEXT NOT NULL,
-    dim           INTEGER NOT NULL CHECK (dim > 0),
-    vector        BLOB NOT NULL,                   -- float16, little-endian
-    vector_sha256 TEXT NOT NULL,
-    PRIMARY KEY (sha256, encoder_id)
-) STRICT;
-CREATE INDEX embeddings_by_encoder ON embeddings (encoder_id);
-CREATE TABLE facts (name TEXT PRIMARY KEY, value ANY) STRICT;
-"""
-
-FIXES = {
-    "SQLITE_FULL": "Free some space on the disk and try again; what was stored is unharmed",
-    "SQLITE_READONLY": "Give the account that runs Fovea the right to write there",
-    "SQLITE_CANTOPEN": "Check that the folder exists and that this account may use it",
-    "SQLITE_BUSY": "Another program is writing to the archive; try again when it has finished",
-    "SQLITE_CORRUPT": "Restore the folder from a backup, or add the photographs to a new archive",
-    "SQLITE_NOTADB": "Restore the folder from a backup, or add the photographs to a new archive",
-    "SQLITE_IOERR": "Check the disk; what was stored is unharmed if it can be read again",
-}
+log = logging.getLogger(__name__)
 
 
 class Database:
@@ -63,20 +43,17 @@ class Database:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lock = threading.RLock()
-        with told(self.folder):
+        with told(folder):
             self._prepare_folder()
-            path = folder / FILE
-            # Made before SQLite would make it, so that its log files inherit the mode as well.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._connection = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
+            self._files = FolderLock(folder)
+        try:
             try:
-                self._configure()
-                self.key = self._open_key()
-            except (sqlite3.Error, OSError, ArchiveError):
-                self._connection.close()
-                raise
+                self._connect()
+            except Damaged as error:
+                self.recover(error)
+        except BaseException:
+            self._files.close()
+            raise
 
     def _prepare_folder(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
@@ -87,69 +64,105 @@ class Database:
             )
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def _configure(self) -> None:
-        run = self._connection.execute
-        run("PRAGMA synchronous = FULL")
-        run("PRAGMA foreign_keys = ON")
-        run("PRAGMA secure_delete = ON")  # a removed case leaves no pixels in free pages
-        run("PRAGMA trusted_schema = OFF")
-        run("BEGIN IMMEDIATE")
+    def _connect(self) -> None:
+        with told(self.folder):
+            main, copy = self.folder / FILE, self.folder / COPY_FILE
+            self._connection = _opened(main)
+            try:
+                run = self._connection.execute
+                try:
+                    is_empty(self._connection, "main")  # a stranger's folder stays as it is
+                except ArchiveError as error:
+                    if _heading(copy) in (b"", _heading(main)):
+                        raise
+                    # Of our own two copies, one whose heading is damaged looks like a stranger's.
+                    raise Damaged(error.what, why=error.why) from error
+                _touch(copy)
+                run("ATTACH ? AS copy", (str(copy),))
+                run("PRAGMA main.synchronous = FULL")
+                run("PRAGMA copy.synchronous = FULL")
+                run("PRAGMA foreign_keys = ON")
+                run("PRAGMA secure_delete = ON")  # a removed case leaves no pixels in free pages
+                run("PRAGMA trusted_schema = OFF")
+                run("BEGIN IMMEDIATE")
+                try:
+                    facts = self._agree()
+                except BaseException:
+                    run("ROLLBACK")
+                    raise
+                run("COMMIT")
+                run("PRAGMA main.journal_mode = WAL")
+                run("PRAGMA copy.journal_mode = WAL")
+                self.key = open_key(self.folder, facts.get("key"))
+                if "key" not in facts:
+                    with self.change() as change:
+                        change.state("key", mark_of(self.key))
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _agree(self) -> dict[str, str]:
+        """Make the copies equal: a crash can come between the commits of the two files."""
+        run = self._connection
+        new = {"main": is_empty(run, "main")}
         try:
-            self._create_or_check()
-        except BaseException:
-            run("ROLLBACK")
-            raise
-        run("COMMIT")
-        run("PRAGMA journal_mode = WAL")  # after the check: a stranger's file stays as it is
+            new["copy"] = is_empty(run, "copy")
+        except ArchiveError as error:
+            raise Damaged(error.what, why=error.why) from error
+        if all(new.values()):
+            if any((self.folder / name).exists() for name in (KEY_FILE, KEY_COPY)):
+                raise ArchiveError(
+                    "The database of the archive is missing", where="archive", fix=RESTORE
+                )
+            for copy in new:
+                create_tables(run, copy)
+            write_facts(run, new_facts())
+            return read_facts(run)
+        if any(new.values()):
+            source, target = ("copy", "main") if new["main"] else ("main", "copy")
+        else:
+            facts, other = read_facts(run), read_facts(run, "copy")
+            if facts == other:
+                return facts
+            if facts["archive"] != other["archive"]:
+                raise Damaged("One copy of the archive is another archive's", where="archive")
+            # The later one: what was acknowledged is in both, so nothing else can be lost.
+            later = int(facts["generation"]) >= int(other["generation"])
+            source, target = ("main", "copy") if later else ("copy", "main")
+        refuse_damage(run, source)
+        refill(run, source=source, target=target)
+        log.warning("one copy of the case archive was brought up to date from the other")
+        return read_facts(run, source)
 
-    def _create_or_check(self) -> None:
-        run = self._connection.execute
-        application = run("PRAGMA application_id").fetchone()[0]
-        version = run("PRAGMA user_version").fetchone()[0]
-        if (application, version) == (APPLICATION_ID, SCHEMA_VERSION):
-            return
-        if application == 0 and not run("SELECT 1 FROM sqlite_schema").fetchone():
-            for statement in SCHEMA.split(";\n"):
-                run(statement)
-            run("INSERT INTO facts VALUES ('generation', 0)")
-            run(f"PRAGMA application_id = {APPLICATION_ID}")
-            run(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            return
-        ours = application == APPLICATION_ID
-        raise ArchiveError(
-            f"`{FILE}` cannot be used as a case archive",
-            where="archive",
-            why=f"It has layout {version}, this release reads layout {SCHEMA_VERSION}"
-            if ours
-            else "It was made by another program",
-            fix="Use the release that made it" if ours else "Name another folder",
-        )
+    def recover(self, cause: ArchiveError) -> None:
+        """Put a damaged copy into quarantine and make it anew from the sound one.
 
-    def _open_key(self) -> bytes:
-        """The key of the pseudonyms, made once; refused when it is not the archive's own."""
-        path = self.folder / KEY_FILE
-        known = self._connection.execute("SELECT value FROM facts WHERE name = 'key'").fetchone()
-        if known is None and not path.exists():
-            _create_key(path)
-        key = path.read_bytes() if path.exists() else b""
-        mark = hashlib.sha256(b"fovea archive key" + key).hexdigest()
-        if len(key) != 32 or (known is not None and known[0] != mark):
-            raise ArchiveError(
-                f"`{KEY_FILE}` is missing or is not the key of this archive",
-                where="archive",
-                why="With another key one patient would get two pseudonyms, "
-                "and photographs of the same patient would count as independent",
-                fix="Restore the key file from a backup of the archive folder",
-            )
-        if known is None:
-            with self.change() as run:
-                run.execute("INSERT OR IGNORE INTO facts VALUES ('key', ?)", (mark,))
-        return key
+        Raises:
+            ArchiveError: both copies are damaged, or another program has the archive open.
+        """
+        with self.lock, told(self.folder):
+            self._connection.close()
+            self._files.exclusive()
+            try:
+                bad = damaged_copies(self.folder)
+                if len(bad) == 2:
+                    raise ArchiveError(
+                        "Both copies of the archive are damaged",
+                        where=f"archive `{self.folder.name}`",
+                        why="; ".join(f"`{path.name}`: {why}" for path, why in bad.items()),
+                        fix=RESTORE,
+                    ) from cause
+                for path, why in bad.items():
+                    names = quarantine(self.folder, *with_logs(path))
+                    log.warning("`%s` was damaged (%s); now %s", path.name, why, names)
+            finally:
+                self._files.shared()
+            self._connect()
 
     def pseudonym(self, patient_id: str) -> str:
         """The keyed hash (HMAC-SHA-256, 80 bits) under which a patient is stored."""
         name = unicodedata.normalize("NFKC", patient_id).strip()
-        return "P" + hmac.new(self.key, name.encode(), hashlib.sha256).hexdigest()[:20]
+        return "P" + hmac.new(self.key, name.encode(), "sha256").hexdigest()[:20]
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -162,74 +175,78 @@ class Database:
             try:
                 yield self._connection
             finally:
-                self._connection.execute("ROLLBACK")
-
-    @contextmanager
-    def change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: on return it is on disk; on any error nothing has happened."""
-        with self.lock, told(self.folder):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute(
-                    "UPDATE facts SET value = value + 1 WHERE name = 'generation'"
-                )
-                self._connection.execute("COMMIT")
-            except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+
+    @contextmanager
+    def change(self) -> Iterator[Change]:
+        """A transaction: on return it is on disk, twice; on any error nothing has happened."""
+        with self.lock, told(self.folder):
+            self._refuse_full_disk()
+            run = self._connection
+            run.execute("BEGIN IMMEDIATE")
+            try:
+                facts = read_facts(run)
+                if read_facts(run, "copy") != facts:
+                    raise Damaged("The copies of the archive differ", where="archive")
+                change = Change(run, facts)
+                yield change
+                run.execute("COMMIT" if change.finish() else "ROLLBACK")
+            except BaseException:
+                if run.in_transaction:
+                    run.execute("ROLLBACK")
                 raise
 
+    def _refuse_full_disk(self) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if free < RESERVE_BYTES:
+            raise ArchiveError(
+                "The disk is full: nothing was changed",
+                where=f"archive `{self.folder.name}`",
+                why=f"{free / 1e6:.1f} MB are free, {RESERVE_BYTES / 1e6:.1f} MB are kept back",
+                fix="Free some space on the disk and try again; what was stored is unharmed",
+            )
+
     def forget_log(self) -> None:
-        """Fold the write-ahead log into the file, so that removed rows are gone from both."""
-        with self.lock, told(self.folder):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Fold the write-ahead logs into the files, so that removed rows are gone from all.
+
+        A disk that refuses delays this to the next time: the removal itself is done.
+        """
+        try:
+            with self.lock, told(self.folder):
+                self._connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)")
+                self._connection.execute("PRAGMA copy.wal_checkpoint(TRUNCATE)")
+        except ArchiveError as error:
+            log.warning("the logs of the archive still hold removed rows: %s", error)
 
     def close(self) -> None:
-        """Close the connection. May be called twice."""
+        """Close the files. May be called twice."""
         with self.lock:
             self._connection.close()
+            self._files.close()
 
 
-def _create_key(path: Path) -> None:
-    draft = path.with_name(f"{KEY_FILE}.{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        os.write(handle, secrets.token_bytes(32))
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    try:
-        os.link(draft, path)  # unlike a rename, never replaces the key of a faster process
-    except FileExistsError:
-        return
-    finally:
-        draft.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def with_logs(path: Path) -> tuple[Path, ...]:
+    """A database file and the files that SQLite keeps beside it."""
+    return (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"))
 
 
-@contextmanager
-def told(folder: Path) -> Iterator[None]:
-    """Turn errors of SQLite and of the file system into `ArchiveError`."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorname", None) or ""
-        family = "_".join(code.split("_")[:2])
-        raise ArchiveError(
-            "The case archive cannot be used",
-            where=f"archive `{folder.name}`",
-            why=f"{error} ({code})" if code else str(error),
-            fix=FIXES.get(family, "Run `fovea index verify`"),
-        ) from error
-    except OSError as error:
-        raise ArchiveError(
-            "The case archive cannot be read or written",
-            where=f"archive `{folder.name}`",
-            why=error.strerror or type(error).__name__,
-            fix="Check the folder, its permissions and the free space",
-        ) from error
+def _heading(path: Path) -> bytes:
+    """What tells whose file it is, and of which layout (SQLite file format, 1.3)."""
+    if not path.exists():
+        return b""
+    with path.open("rb") as opened:
+        start = opened.read(100)
+    return start[60:64] + start[68:72]
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    _touch(path)
+    return sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+
+
+def _touch(path: Path) -> None:
+    # Made before SQLite would make it, so that its log files inherit the mode as well.
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

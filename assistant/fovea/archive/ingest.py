@@ -163,6 +163,7 @@ class _Run:
                 eye=known.eye,
                 labels=known.labels,
                 taken=known.taken,
+                device=known.device,
             )
         image = open_photograph(path, "photograph", eye=known.eye, settings=self.settings)
         self.accept(image)
@@ -173,6 +174,7 @@ class _Run:
             thumbnail=thumbnail_of(image),
             patient_id=known.patient_id,
             eye=image.eye,
+            device=known.device,
             labels=known.labels,
             date=known.taken,
         )

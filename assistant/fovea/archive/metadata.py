@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path, PurePosixPath
 
-from fovea.archive.records import Label
+from fovea.archive.records import LABEL_PATTERN, Label
 from fovea.errors import ArchiveError, ConfigError
 from fovea.image import Eye
 
-COLUMNS = ("file", "patient", "eye", "labels", "date")
+COLUMNS = ("file", "patient", "eye", "labels", "date", "device")
 ALIASES = {"label": "labels"}
 EYES: Mapping[str, Eye] = {
     "od": "OD", "right": "OD", "r": "OD", "os": "OS", "left": "OS", "l": "OS",
@@ -31,21 +31,23 @@ class Metadata:
     eye: Eye | None
     labels: tuple[Label, ...] | None
     taken: date | None
+    device: str | None
 
     def same_as(self, other: Metadata) -> bool:
         """Whether both lines say the same."""
-        mine = (self.patient_id, self.eye, self.labels, self.taken)
-        return mine == (other.patient_id, other.eye, other.labels, other.taken)
+        mine = (self.patient_id, self.eye, self.labels, self.taken, self.device)
+        return mine == (other.patient_id, other.eye, other.labels, other.taken, other.device)
 
 
-NOTHING_KNOWN = Metadata(0, None, None, None, None)
+NOTHING_KNOWN = Metadata(0, None, None, None, None, None)
 
 
 def read_metadata(path: Path) -> dict[str, Metadata]:
     """The lines of a metadata CSV by file, as a path relative to the folder with `/`.
 
     Columns: `file` (needed), `patient`, `eye` (OD, OS, right, left), `label` or
-    `labels` (several with `;`), `date` (YYYY-MM-DD). An empty cell is unknown.
+    `labels` (several with `;`), `date` (YYYY-MM-DD), `device` (the camera). An empty
+    cell is unknown.
 
     Raises:
         ConfigError: naming line and column. Values of `patient` are never repeated.
@@ -122,6 +124,7 @@ class _Reader:
             eye=self._eye(row.get("eye", "")),
             labels=self._labels(row.get("labels", "")),
             taken=self._date(row.get("date", "")),
+            device=self._device(row.get("device", "")),
         )
 
     def _file(self, cell: str) -> str:
@@ -167,6 +170,15 @@ class _Reader:
                 f"{cell[:40]!r} is not a date", fix="Write it as YYYY-MM-DD, or leave it empty"
             ) from error
         return taken
+
+    def _device(self, cell: str) -> str | None:
+        self.column = "column `device`"
+        if cell and not LABEL_PATTERN.fullmatch(cell):
+            raise self._error(
+                f"{cell[:40]!r} cannot be the name of a device",
+                why="It has at most 60 letters, digits, spaces and -/(),.'+%&",
+            )
+        return cell or None
 
     def _error(self, what: str, *, why: str = "", fix: str = "") -> ConfigError:
         where = f"`{self.name}` line {self.line}" + (f", {self.column}" if self.column else "")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -50,19 +50,23 @@ class NewCase:
         sha256: Digest of the image file: the same photograph is archived once.
         encoder_id: Encoder that made `vector`; vectors of others are kept apart.
         vector: (D,) float32; stored with unit length as float16.
-        thumbnail: JPEG of at most 256 px a side, without metadata: see `thumbnail_of`.
+        thumbnail: JPEG of at most 256 px a side, without metadata: see `thumbnail_of`;
+            None for a case without a picture.
         patient_id: As the source calls the patient. Only a keyed hash is stored.
-        eye, date, labels: None when unknown; what is unknown overwrites nothing.
+        eye, device, date, labels: None when unknown; what is unknown overwrites nothing.
+        evidence: What was found in the photograph, as JSON can say it.
     """
 
     sha256: str
     encoder_id: str
     vector: Vector = field(repr=False)
-    thumbnail: bytes = field(repr=False)
+    thumbnail: bytes | None = field(repr=False)
     patient_id: str | None = field(default=None, repr=False)
     eye: Eye | None = None
+    device: str | None = None
     labels: tuple[Label, ...] | None = None
     date: date | None = None
+    evidence: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
@@ -71,7 +75,14 @@ class NewCase:
             raise ArchiveError("`encoder_id` is empty", where="archive")
         if self.eye not in (None, "OD", "OS"):
             raise ArchiveError(f"`eye` is {self.eye!r}", why="It must be OD, OS or None")
-        check_thumbnail(self.thumbnail)
+        if self.device is not None and not LABEL_PATTERN.fullmatch(self.device):
+            raise ArchiveError(
+                f"{self.device[:60]!r} cannot be the name of a device",
+                where="archive",
+                why="It has at most 60 letters, digits, spaces and -/(),.'+%&",
+            )
+        if self.thumbnail is not None:
+            check_thumbnail(self.thumbnail)
 
 
 def unit_vector(vector: Vector, *, where: str) -> Vector:
@@ -140,6 +151,25 @@ def labels_to_json(labels: Iterable[Label]) -> str:
 def labels_from_json(text: str) -> tuple[Label, ...]:
     """The labels in the JSON that `labels_to_json` writes."""
     return tuple(Label(item["name"], item["source"]) for item in json.loads(text))
+
+
+def evidence_to_json(evidence: Mapping[str, Any]) -> str:
+    """Evidence as sorted JSON.
+
+    Raises:
+        ArchiveError: JSON cannot hold it.
+    """
+    try:
+        return json.dumps(evidence, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ArchiveError(
+            "The evidence of a case cannot be stored", where="archive", why=str(error)
+        ) from error
+
+
+def sha256_of(content: bytes) -> str:
+    """SHA-256 of bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def digest(*parts: object) -> str:

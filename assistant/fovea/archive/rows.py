@@ -2,90 +2,128 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from typing import NamedTuple
 
 import numpy as np
 
+from fovea.archive.faults import damaged
 from fovea.archive.records import Vector, digest, unit_vector
-from fovea.errors import ArchiveError
 from fovea.image import Eye
 
-CASE_COLUMNS = "number, sha256, patient, eye, labels, date, thumbnail, added, row_sha256"
-VectorRow = tuple[str, str, int, bytes, str]
-"""sha256, encoder_id, dim, float16 bytes, digest of these four."""
+CASE_COLUMNS = (
+    "number, sha256, patient, eye, device, labels, date, evidence, phash, picture_sha256, "
+    "added, generation, row_sha256"
+)
+VECTOR_COLUMNS = "sha256, encoder_id, dim, vector, generation, vector_sha256"
 
 
 class CaseRow(NamedTuple):
-    """One row of `cases`; `row_sha256` is the digest of all the others."""
+    """One row of `cases`; `row_sha256` is the digest of all the others.
+
+    Attributes:
+        phash, picture_sha256: Of the picture; None for a case without one.
+        generation: The change of the archive that wrote the row.
+    """
 
     number: int
     sha256: str
     patient: str | None
     eye: Eye | None
+    device: str | None
     labels: str
     date: str | None
-    thumbnail: bytes
+    evidence: str | None
+    phash: str | None
+    picture_sha256: str | None
     added: str
+    generation: int
     row_sha256: str
 
     @property
     def case_id(self) -> str:
         """The pseudonym of the case."""
-        return f"C{self.number:06d}"
+        return case_id(self.number)
 
-    def signed(self) -> CaseRow:
-        """The row with its digest brought up to date."""
-        return self._replace(row_sha256=digest(*self[:-1]))
+    def signed(self, generation: int) -> CaseRow:
+        """The row as this change of the archive writes it, with its digest."""
+        row = self._replace(generation=generation)
+        return row._replace(row_sha256=digest(*row[:-1]))
 
     def checked(self) -> CaseRow:
-        """The row itself. Raises `ArchiveError` when it does not match its digest."""
+        """The row itself. Raises `Damaged` when it does not match its digest."""
         if digest(*self[:-1]) != self.row_sha256:
             raise damaged(self.case_id, "Its row does not match its digest")
         return self
 
+    def says_the_same(self, other: CaseRow | None) -> bool:
+        """Whether both rows hold the same, whichever change wrote them."""
+        return other is not None and self[:-2] == other[:-2]
+
+
+class VectorRow(NamedTuple):
+    """One row of `embeddings`; `vector` holds float16, little-endian."""
+
+    sha256: str
+    encoder_id: str
+    dim: int
+    vector: bytes
+    generation: int
+    vector_sha256: str
+
+    def signed(self, generation: int) -> VectorRow:
+        """The row as this change of the archive writes it, with its digest."""
+        row = self._replace(generation=generation)
+        return row._replace(vector_sha256=digest(*row[:-1]))
+
+    def checked(self, where: str = "archive") -> VectorRow:
+        """The row itself. Raises `Damaged` when it does not match its digest."""
+        if digest(*self[:-1]) != self.vector_sha256 or len(self.vector) != 2 * self.dim:
+            raise damaged(where, "Its vector does not match its digest")
+        return self
+
+    def values(self) -> Vector:
+        """The unit vector (D,) float32."""
+        return unit_vector(np.frombuffer(self.vector, "<f2").astype(np.float32), where="archive")
+
+
+def case_id(number: int) -> str:
+    """The pseudonym of the case with this number, such as `C000012`."""
+    return f"C{number:06d}"
+
 
 def read_case(run: sqlite3.Connection, sha256: str) -> CaseRow | None:
     """The checked case of a photograph, or None."""
-    query = f"SELECT {CASE_COLUMNS} FROM cases WHERE sha256 = ?"  # noqa: S608 - a constant
+    query = f"SELECT {CASE_COLUMNS} FROM main.cases WHERE sha256 = ?"  # noqa: S608 - a constant
     found = run.execute(query, (sha256,)).fetchone()
     return CaseRow(*found).checked() if found else None
 
 
-def write_case(run: sqlite3.Connection, row: CaseRow) -> None:
-    """Insert or update a signed row."""
-    # Not INSERT OR REPLACE: that deletes the old row, and with it the vectors of all encoders.
-    run.execute(
-        f"INSERT INTO cases ({CASE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
-        "ON CONFLICT DO UPDATE SET (patient, eye, labels, date, thumbnail, added, "
-        "row_sha256) = (excluded.patient, excluded.eye, excluded.labels, excluded.date, "
-        "excluded.thumbnail, excluded.added, excluded.row_sha256)",
-        row,
+def read_numbered(run: sqlite3.Connection, number: int) -> CaseRow | None:
+    """The checked case with this number, or None."""
+    query = f"SELECT {CASE_COLUMNS} FROM main.cases WHERE number = ?"  # noqa: S608 - a constant
+    found = run.execute(query, (number,)).fetchone()
+    return CaseRow(*found).checked() if found else None
+
+
+def read_vector(run: sqlite3.Connection, sha256: str, encoder_id: str) -> VectorRow | None:
+    """The checked vector of a photograph, or None."""
+    query = (
+        f"SELECT {VECTOR_COLUMNS} FROM main.embeddings "  # noqa: S608 - a constant
+        "WHERE sha256 = ? AND encoder_id = ?"
     )
-
-
-def read_vector(run: sqlite3.Connection, sha256: str, encoder_id: str) -> Vector | None:
-    """The checked vector (D,) of a photograph, or None."""
-    query = "SELECT * FROM embeddings WHERE sha256 = ? AND encoder_id = ?"
     found = run.execute(query, (sha256, encoder_id)).fetchone()
-    return checked_vector(found, where="archive") if found else None
+    return VectorRow(*found).checked() if found else None
 
 
-def checked_vector(found: VectorRow, *, where: str) -> Vector:
-    """The vector (D,) float32 of a row of `embeddings`. Raises `ArchiveError` when damaged."""
-    *content, expected = found
-    blob, dim = found[3], found[2]
-    if digest(*content) != expected or len(blob) != 2 * dim:
-        raise damaged(where, "Its vector does not match its digest")
-    return unit_vector(np.frombuffer(blob, "<f2").astype(np.float32), where=where)
-
-
-def damaged(where: str, why: str) -> ArchiveError:
-    """The error for a row that cannot be believed."""
-    return ArchiveError(
-        "A case of the archive is damaged",
-        where=where,
-        why=why,
-        fix="Run `fovea index verify`; adding the photograph again repairs it, "
-        "removing the case also does",
-    )
+def read_picture(run: sqlite3.Connection, row: CaseRow) -> bytes | None:
+    """The checked JPEG of a case; None for a case without one."""
+    if row.picture_sha256 is None:
+        return None
+    query = "SELECT jpeg FROM main.pictures WHERE sha256 = ?"
+    found = run.execute(query, (row.sha256,)).fetchone()
+    jpeg = found[0] if found else None
+    if not isinstance(jpeg, bytes) or hashlib.sha256(jpeg).hexdigest() != row.picture_sha256:
+        raise damaged(row.case_id, "Its picture does not match its digest")
+    return jpeg

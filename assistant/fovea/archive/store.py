@@ -1,66 +1,80 @@
-"""The case archive: SQLite holds the truth, FAISS searches a copy in memory.
-
-No FAISS file is ever written: a damaged one loads silently as good vectors more
-often than not, and a copy in memory is built from the checked rows in less
-time than the rows take to add.
-"""
+"""The case archive: SQLite holds the truth in two copies, FAISS is a cache of it."""
 
 from __future__ import annotations
 
-import logging
+import functools
 import os
 import sqlite3
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Concatenate, ParamSpec, TypeVar
 
-from fovea.archive.database import KEY_FILE, Database
-from fovea.archive.index import EncoderIndex, Entry
-from fovea.archive.records import (
-    Label,
-    NewCase,
-    Vector,
-    check_thumbnail,
-    digest,
-    labels_from_json,
-    labels_to_json,
-    unit_vector,
-)
+from fovea.archive.cache import IndexCache
+from fovea.archive.copies import problems_of, refuse_damage
+from fovea.archive.database import Database
+from fovea.archive.faults import Damaged
+from fovea.archive.index import VectorIndex, WantedKind
+from fovea.archive.keys import KEY_COPY, KEY_FILE
+from fovea.archive.ledger import COPIES, VECTORS, read_facts, rows_in
+from fovea.archive.likeness import near_pairs
+from fovea.archive.records import Label, NewCase, Vector, unit_vector
 from fovea.archive.rows import (
     CASE_COLUMNS,
     CaseRow,
-    VectorRow,
-    checked_vector,
     read_case,
+    read_numbered,
+    read_picture,
     read_vector,
-    write_case,
 )
+from fovea.archive.searching import EncoderSearch
+from fovea.archive.snapshots import roll_back, snapshots_of, take_snapshot, unsound_snapshots
+from fovea.archive.writing import Added, Outcome, put_case, updated
+from fovea.contract import EVERY_CASE, CaseFilter
 from fovea.errors import ArchiveError
 from fovea.image import Eye
 from fovea.services import Case
 
-__all__ = ["Added", "CaseArchive", "Label", "NewCase", "Outcome"]
+__all__ = ["Added", "CaseArchive", "Label", "NearDuplicate", "NewCase", "Outcome"]
 
-log = logging.getLogger(__name__)
-
-Outcome = Literal["added", "updated", "already_there"]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Added:
-    """What adding a case did."""
+class NearDuplicate:
+    """Two archived photographs that look like copies; `bits_apart` of 255 bits differ."""
 
-    case_id: str
-    outcome: Outcome
+    first: str
+    second: str
+    bits_apart: int
+
+
+def recovering(
+    method: Callable[Concatenate[CaseArchive, P], R],
+) -> Callable[Concatenate[CaseArchive, P], R]:
+    """Repair a damaged copy of the database from the sound one, then do the same again."""
+
+    def run(self: CaseArchive, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except Damaged as error:
+            self.recover(error)
+            return method(self, *args, **kwargs)
+
+    functools.update_wrapper(run, method)
+    return run
 
 
 class CaseArchive:
     """Archived photographs with labels, found again by likeness.
 
-    A method that returns has its change on disk; one that raises has changed
-    nothing. Safe to use from several threads and several processes.
+    A method that returns has its change on disk; one that raises has changed nothing
+    (if the disk refuses between the commits of the two copies, the change is there
+    whole or not at all when the archive is opened again). Safe to use from several
+    threads and several processes.
 
     Example:
         >>> archive = CaseArchive.open(Path("archive"))       # doctest: +SKIP
@@ -72,22 +86,42 @@ class CaseArchive:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._indexes: dict[str, EncoderIndex] = {}
-        self._building = threading.Lock()
+        self._searches: dict[str, EncoderSearch] = {}
+        self._searching = threading.RLock()
 
     @classmethod
     def open(cls, folder: Path) -> CaseArchive:
-        """The archive in `folder`; made when there is none.
+        """The archive in `folder`; made when there is none, repaired when a copy is damaged.
 
         Raises:
-            ArchiveError: damaged, not an archive, of a later release, without
-                its key, or not writable.
+            ArchiveError: damaged in both copies, not an archive, of another release,
+                without its key, or not writable.
         """
         return cls(Database(folder))
+
+    @staticmethod
+    def roll_back(folder: Path, snapshot: str) -> None:
+        """Make a snapshot the present state of a closed archive.
+
+        Raises:
+            ArchiveError: there is none of this name, it is damaged, or a program has
+                the archive open.
+        """
+        roll_back(folder, snapshot)
 
     def close(self) -> None:
         """Close the files. May be called twice."""
         self._database.close()
+
+    def recover(self, cause: ArchiveError) -> None:
+        """Repair a damaged copy of the database from the sound one.
+
+        Raises:
+            ArchiveError: both are damaged, or another program has the archive open.
+        """
+        with self._searching:
+            self._searches.clear()
+            self._database.recover(cause)
 
     def pseudonym(self, patient_id: str) -> str:
         """The pseudonym under which this archive stores a patient."""
@@ -95,55 +129,41 @@ class CaseArchive:
 
     def count(self, encoder_id: str) -> int:
         """Number of cases that this encoder has embedded."""
-        query = "SELECT count(*) FROM embeddings WHERE encoder_id = ?"
-        with self._database.read() as run:
-            return int(run.execute(query, (encoder_id,)).fetchone()[0])
+        return self.encoders().get(encoder_id, 0)
 
+    @recovering
     def encoders(self) -> dict[str, int]:
         """Number of cases per encoder."""
-        query = "SELECT encoder_id, count(*) FROM embeddings GROUP BY encoder_id ORDER BY 1"
         with self._database.read() as run:
-            return dict(run.execute(query).fetchall())
+            facts = read_facts(run)
+        totals = {n.removeprefix(VECTORS): t for n, t in facts.items() if n.startswith(VECTORS)}
+        return {name: rows_in(total) for name, total in sorted(totals.items()) if rows_in(total)}
 
+    @recovering
     def has(self, sha256: str, encoder_id: str) -> bool:
-        """Whether the photograph is archived, embedded by this encoder, and undamaged."""
+        """Whether the photograph is archived and embedded by this encoder."""
         with self._database.read() as run:
-            try:
-                if read_case(run, sha256) is None:
-                    return False
-                return read_vector(run, sha256, encoder_id) is not None
-            except ArchiveError:
-                log.warning("a damaged row of the case archive will be written again")
-                return False
+            there = read_case(run, sha256) is not None
+            return there and read_vector(run, sha256, encoder_id) is not None
 
     def add(self, case: NewCase) -> Added:
-        """Archive a photograph, or bring its case up to date.
+        """Archive a photograph, or bring its case up to date; see `add_many`."""
+        return self.add_many([case])[0]
 
-        What is unknown in `case` leaves what is known. Labels replace those of
-        the same source. Adding the same case again changes nothing, and
-        repairs a damaged row.
+    @recovering
+    def add_many(self, cases: Sequence[NewCase]) -> list[Added]:
+        """Archive photographs, or bring their cases up to date: all of them or none.
+
+        What is unknown in a case leaves what is known. Labels replace those of
+        the same source. Adding the same case again changes nothing.
 
         Raises:
             ArchiveError: other length than the encoder's other vectors, or not written.
         """
-        stored = unit_vector(case.vector, where=case.encoder_id).astype("<f2").tobytes()
-        embedding = (case.sha256, case.encoder_id, len(stored) // 2, stored)
-        signed = (*embedding, digest(*embedding))
-        with self._database.change() as run:
-            try:
-                row = read_case(run, case.sha256)
-            except ArchiveError:
-                row = None  # damaged: nothing in it can be believed
-            merged = self._merged(run, row, case).signed()
-            _check_length(run, case, len(stored) // 2)
-            query = "SELECT * FROM embeddings WHERE sha256 = ? AND encoder_id = ?"
-            known = run.execute(query, (case.sha256, case.encoder_id)).fetchone()
-            if merged == row and known == signed:
-                return Added(merged.case_id, "already_there")
-            write_case(run, merged)
-            run.execute("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?, ?)", signed)
-        return Added(merged.case_id, "added" if known is None else "updated")
+        with self._database.change() as change:
+            return [put_case(change, case, self.pseudonym) for case in cases]
 
+    @recovering
     def annotate(
         self,
         sha256: str,
@@ -152,54 +172,80 @@ class CaseArchive:
         eye: Eye | None = None,
         labels: tuple[Label, ...] | None = None,
         taken: date | None = None,
+        device: str | None = None,
     ) -> Added:
         """Bring what is known about an archived photograph up to date, as `add` does.
 
         Raises:
             ArchiveError: the photograph is not archived, or not written.
         """
-        with self._database.change() as run:
-            row = read_case(run, sha256)
+        with self._database.change() as change:
+            row = read_case(change.run, sha256)
             if row is None:
                 raise ArchiveError("The photograph is not archived", fix="Add it first")
-            merged = self._updated(row, patient_id, eye, labels, taken).signed()
-            if merged != row:
-                write_case(run, merged)
-        return Added(merged.case_id, "already_there" if merged == row else "updated")
+            merged = updated(
+                row,
+                patient=self.pseudonym(patient_id) if patient_id else None,
+                eye=eye,
+                device=device,
+                labels=labels,
+                taken=taken,
+            )
+            if merged.says_the_same(row):
+                return Added(row.case_id, "already_there")
+            change.put_case(merged.signed(change.generation), row, None)
+        return Added(merged.case_id, "updated")
 
+    @recovering
     def remove(self, case_id: str) -> None:
         """Delete a case, its picture and its vectors. Its number is never used again.
+
+        Stored indexes keep the vector until `rebuild`, snapshots keep all of it.
 
         Raises:
             ArchiveError: there is no such case.
         """
-        with self._database.change() as run:
-            done = run.execute("DELETE FROM cases WHERE number = ?", (_number(case_id),))
-            if done.rowcount == 0:
+        with self._database.change() as change:
+            row = read_numbered(change.run, _number(case_id))
+            if row is None:
                 raise _unknown(case_id)
+            change.remove(row)
         self._database.forget_log()
 
+    @recovering
+    def case(self, sha256: str) -> CaseRow | None:
+        """The stored row of a photograph, or None."""
+        with self._database.read() as run:
+            return read_case(run, sha256)
+
+    @recovering
     def thumbnail(self, case_id: str) -> bytes:
         """The small JPEG of a case.
 
         Raises:
-            ArchiveError: there is no such case, or its row is damaged.
+            ArchiveError: there is no such case, or it has no picture.
         """
-        query = f"SELECT {CASE_COLUMNS} FROM cases WHERE number = ?"  # noqa: S608 - a constant
         with self._database.read() as run:
-            found = run.execute(query, (_number(case_id),)).fetchone()
-        if found is None:
-            raise _unknown(case_id)
-        return CaseRow(*found).checked().thumbnail
+            row = read_numbered(run, _number(case_id))
+            picture = read_picture(run, row) if row else None
+        if picture is None:
+            raise (
+                _unknown(case_id)
+                if row is None
+                else ArchiveError(f"The case `{case_id}` has no picture", where="archive")
+            )
+        return picture
 
+    @recovering
     def search(
         self,
         encoder_id: str,
         vector: Vector,
         k: int,
         *,
-        exclude_sha256: str,
+        exclude_sha256: str | None = None,
         exclude_patient: str | None = None,
+        wanted: CaseFilter = EVERY_CASE,
     ) -> list[Case]:
         """The nearest `k` cases of this encoder, nearest first; fewer when there are fewer.
 
@@ -210,132 +256,115 @@ class CaseArchive:
             exclude_sha256: The photograph asked about. It is left out, and so is
                 every case of its patient when it is archived itself.
             exclude_patient: Pseudonym of a further patient to leave out.
+            wanted: Only cases that pass this filter are compared.
 
         Raises:
-            ArchiveError: other length than the archived vectors, or a damaged row.
+            ArchiveError: other length than the archived vectors, or damaged in both copies.
         """
         if k < 1:
             raise ArchiveError(f"`k` is {k}", where="archive", why="It must be at least 1")
         query = unit_vector(vector, where=encoder_id)
-        return self._index(encoder_id).nearest(
-            query, k, exclude_sha256=exclude_sha256, exclude_patient=exclude_patient
-        )
+        with self._searching, self._database.read() as run:
+            search = self._search(run, encoder_id)
+            banned = search.catalogue.banned(
+                exclude_sha256, exclude_patient, fellow_eye=wanted.fellow_eye
+            )
+            return search.nearest(run, query, k, banned, wanted)
 
+    @recovering
     def random_pair_distances(self, encoder_id: str) -> Vector:
         """Sorted cosine distances of at most 5000 random pairs of different patients, (N,)."""
-        return self._index(encoder_id).random_pair_distances()
+        with self._searching, self._database.read() as run:
+            return self._search(run, encoder_id).random_pair_distances(run)
+
+    @recovering
+    def near_duplicates(self, most_bits: int) -> list[NearDuplicate]:
+        """Pairs of archived photographs whose perceptual hashes differ in at most so many bits."""
+        query = f"SELECT {CASE_COLUMNS} FROM cases WHERE phash IS NOT NULL ORDER BY number"  # noqa: S608
+        with self._database.read() as run:
+            rows = [CaseRow(*found).checked() for found in run.execute(query)]
+        return [
+            NearDuplicate(rows[first].case_id, rows[second].case_id, bits)
+            for first, second, bits in near_pairs([row.phash or "" for row in rows], most_bits)
+        ]
+
+    @recovering
+    def rebuild(self, kind: WantedKind | None = None) -> dict[str, VectorIndex]:
+        """Check and repair the database, and build every index anew; the indexes by encoder.
+
+        Stored indexes are deleted first, so that no removed vector is left in one.
+
+        Args:
+            kind: Kind of index from now on; None leaves the choice as it was.
+        """
+        for copy in COPIES:
+            with self._database.read() as run:
+                refuse_damage(run, copy)
+        if kind is not None:
+            with self._database.change() as change:
+                change.state("kind", kind)
+        encoders = self.encoders()
+        with self._searching, self._database.read() as run:
+            self._searches.clear()
+            built = {}
+            for encoder_id in encoders:
+                search = self._new_search(encoder_id)
+                search.catalogue.refresh(run)
+                search.build(run, keep_old=False)
+                self._searches[encoder_id] = search
+                if search.index is not None:
+                    built[encoder_id] = search.index
+        return built
+
+    def snapshot(self, name: str = "by-hand") -> str:
+        """Copy the database into `snapshots/`; the full name of the copy.
+
+        Raises:
+            ArchiveError: the name is unsuitable, or the copy could not be written.
+        """
+        return take_snapshot(self._database, name)
+
+    @staticmethod
+    def snapshots_in(folder: Path) -> list[str]:
+        """Names of the snapshots of an archive, which need not be usable, oldest first."""
+        return snapshots_of(folder)
 
     def verify(self) -> list[str]:
-        """Every problem found, one sentence each; empty when the archive is sound."""
+        """Every problem found, one sentence each; empty when the archive is sound.
+
+        Reads both copies of the database, the stored indexes, the snapshots and the keys.
+        """
         problems: list[str] = []
+        folder = self._database.folder
+        for copy in COPIES:
+            try:
+                with self._database.read() as run:
+                    problems += problems_of(run, copy)
+            except ArchiveError as error:
+                problems.append(f"The {copy} database: {error}")
         try:
-            with self._database.read() as run:
-                problems += [
-                    f"The database file is damaged: {row[0]}"
-                    for row in run.execute("PRAGMA integrity_check")
-                    if row[0] != "ok"
-                ]
-                if run.execute("PRAGMA foreign_key_check").fetchone():
-                    problems.append("There are vectors that belong to no case.")
-                for found in run.execute(f"SELECT {CASE_COLUMNS} FROM cases"):  # noqa: S608
-                    problems += _problems_of_row(CaseRow(*found))
-                query = "SELECT embeddings.*, number FROM embeddings LEFT JOIN cases USING (sha256)"
-                for found in run.execute(query):
-                    problems += _problems_of_vector(found[:5], found[5])
-        except ArchiveError as error:
-            problems.append(str(error))
-        key = self._database.folder / KEY_FILE
-        if not key.is_file():
-            problems.append(f"`{KEY_FILE}` is missing: restore it from a backup.")
-        elif os.name == "posix" and key.stat().st_mode & 0o077:
-            problems.append(f"`{KEY_FILE}` can be read by others: run `chmod 600` on it.")
+            encoders = self.encoders()
+        except ArchiveError:
+            encoders = {}  # already told
+        for encoder_id in encoders:
+            problems += IndexCache(folder, self._database.key, encoder_id).problems()
+        problems += unsound_snapshots(folder)
+        for name in (KEY_FILE, KEY_COPY):
+            key = folder / name
+            if not key.is_file() or key.read_bytes() != self._database.key:
+                problems.append(f"`{name}` is missing or damaged: open the archive again.")
+            elif os.name == "posix" and key.stat().st_mode & 0o077:
+                problems.append(f"`{name}` can be read by others: run `chmod 600` on it.")
         return problems
 
-    def _index(self, encoder_id: str) -> EncoderIndex:
-        with self._building, self._database.read() as run:
-            query = "SELECT value FROM facts WHERE name = 'generation'"
-            generation = int(run.execute(query).fetchone()[0])
-            index = self._indexes.get(encoder_id)
-            if index is None or index.generation != generation:
-                index = EncoderIndex(encoder_id, generation, _entries(run, encoder_id))
-                self._indexes[encoder_id] = index
-            return index
+    def _search(self, run: sqlite3.Connection, encoder_id: str) -> EncoderSearch:
+        search = self._searches.setdefault(encoder_id, self._new_search(encoder_id))
+        search.refresh(run)
+        return search
 
-    def _merged(self, run: sqlite3.Connection, row: CaseRow | None, case: NewCase) -> CaseRow:
-        if row is None:
-            query = "SELECT number, added FROM cases WHERE sha256 = ?"
-            kept = run.execute(query, (case.sha256,)).fetchone()
-            query = "SELECT seq + 1 FROM sqlite_sequence WHERE name = 'cases'"
-            next_number = (run.execute(query).fetchone() or (1,))[0]
-            number, added = kept or (next_number, datetime.now(UTC).isoformat(timespec="seconds"))
-            row = CaseRow(number, case.sha256, None, None, "[]", None, b"", added, "")
-        merged = self._updated(row, case.patient_id, case.eye, case.labels, case.date)
-        return merged._replace(thumbnail=case.thumbnail)
-
-    def _updated(
-        self,
-        row: CaseRow,
-        patient_id: str | None,
-        eye: Eye | None,
-        labels: tuple[Label, ...] | None,
-        taken: date | None,
-    ) -> CaseRow:
-        if labels:
-            sources = {label.source for label in labels}
-            kept = [lb for lb in labels_from_json(row.labels) if lb.source not in sources]
-            row = row._replace(labels=labels_to_json([*kept, *labels]))
-        return row._replace(
-            patient=self.pseudonym(patient_id) if patient_id else row.patient,
-            eye=eye or row.eye,
-            date=taken.isoformat() if taken else row.date,
-        )
-
-
-def _check_length(run: sqlite3.Connection, case: NewCase, dim: int) -> None:
-    query = "SELECT dim FROM embeddings WHERE encoder_id = ? AND sha256 != ? AND dim != ? LIMIT 1"
-    other = run.execute(query, (case.encoder_id, case.sha256, dim)).fetchone()
-    if other:
-        raise ArchiveError(
-            f"A vector of length {dim} does not fit the others of `{case.encoder_id}`",
-            where="archive",
-            why=f"They have length {other[0]}",
-            fix="An encoder that changes its vectors must change its `encoder_id`",
-        )
-
-
-def _entries(run: sqlite3.Connection, encoder_id: str) -> list[Entry]:
-    # The picture is part of the row's digest and is read with it: 50,000 rows are some 500 MB
-    # of reading, once per change, which is the price of never searching in damaged rows.
-    columns = ", ".join(f"cases.{name.strip()}" for name in CASE_COLUMNS.split(","))
-    query = (
-        f"SELECT {columns}, embeddings.* FROM embeddings JOIN cases USING (sha256) "  # noqa: S608
-        "WHERE encoder_id = ? ORDER BY number"
-    )
-    entries = []
-    for found in run.execute(query, (encoder_id,)):
-        row = CaseRow(*found[:9]).checked()
-        names = tuple(dict.fromkeys(label.name for label in labels_from_json(row.labels)))
-        vector = checked_vector(found[9:], where=row.case_id)
-        entries.append(Entry(row.case_id, row.sha256, names, row.eye, row.patient, vector))
-    return entries
-
-
-def _problems_of_row(row: CaseRow) -> list[str]:
-    try:
-        row.checked()
-        labels_from_json(row.labels)
-        check_thumbnail(row.thumbnail)
-    except ArchiveError as error:
-        return [str(error)]
-    return []
-
-
-def _problems_of_vector(found: VectorRow, number: int | None) -> list[str]:
-    try:
-        checked_vector(found, where="archive" if number is None else f"C{number:06d}")
-    except ArchiveError as error:
-        return [str(error)]
-    return []
+    def _new_search(self, encoder_id: str) -> EncoderSearch:
+        cache = IndexCache(self._database.folder, self._database.key, encoder_id)
+        return EncoderSearch(encoder_id, cache)
 
 
 def _number(case_id: str) -> int:

@@ -186,8 +186,9 @@ def _line_energy(green: Floats, inside: Mask, octave: int) -> Floats:
     pooled = []
     for kernel in _gabors():
         energy = np.abs(cv2.filter2D(small, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT))
-        pooled.append(_pool(cv2.resize(energy, full, interpolation=cv2.INTER_NEAREST), inside))
-    return np.log(np.stack(pooled) + 1e-3)
+        wide = np.asarray(cv2.resize(energy, full, interpolation=cv2.INTER_NEAREST), np.float32)
+        pooled.append(_pool(wide, inside))
+    return np.asarray(np.log(np.stack(pooled) + 1e-3), np.float32)
 
 
 def _layout(pixels: Floats, contrast: Floats, weight: Floats) -> Floats:
@@ -195,5 +196,6 @@ def _layout(pixels: Floats, contrast: Floats, weight: Floats) -> Floats:
     wide = _local_mean(pixels, weight, DIAMETER_PX / 4)
     broad = (pixels - wide) / (wide + 0.04) * weight[:, :, None]
     maps = np.dstack([broad[:, :, 1], broad[:, :, 0], np.abs(contrast[:, :, 1])])
-    small = cv2.resize(maps, (LAYOUT_SIDE, LAYOUT_SIDE), interpolation=cv2.INTER_AREA)
-    return _fold(small, small[:, ::-1]).astype(np.float32)
+    side = (LAYOUT_SIDE, LAYOUT_SIDE)
+    small = np.asarray(cv2.resize(maps, side, interpolation=cv2.INTER_AREA), np.float32)
+    return _fold(small, small[:, ::-1])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fovea.contract import Caveat, Context, EncoderPlugin, Neighbour, Result
+from fovea.contract import CaseFilter, Caveat, Context, EncoderPlugin, Neighbour, Result
 from fovea.errors import PluginUnavailable
-from fovea.image import Photograph
+from fovea.image import Eye, Photograph
 from fovea_plugins.retrieval.features import BLOCKS, Floats, describe
 from fovea_plugins.retrieval.projection import Projection, share_above
 
@@ -30,6 +31,18 @@ class SimilarArgs(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     k: int = Field(5, ge=1, le=20, description="How many similar cases to return.")
+    eye: Eye | None = Field(None, description="Compare with right (OD) or left (OS) eyes only.")
+    label: str | None = Field(
+        None, max_length=60, description="Compare only with cases that bear this label."
+    )
+    fellow_eye: bool = Field(
+        False, description="Let the other eye of the same patient be among the cases."
+    )
+
+    def wanted(self) -> CaseFilter:
+        """The cases that are compared at all."""
+        labels = (self.label,) if self.label else ()
+        return CaseFilter(eye=self.eye, labels=labels, fellow_eye=self.fellow_eye)
 
 
 class SimilarCases(EncoderPlugin[SimilarArgs]):
@@ -67,15 +80,16 @@ class SimilarCases(EncoderPlugin[SimilarArgs]):
             )
         size = archive.count(self.encoder_id)
         if size == 0:
-            return _nothing(
-                "The case archive is empty: no similar case can be shown. "
-                "Fill it with `fovea index add FOLDER`.",
-                "archive_empty",
-            )
+            return _nothing_embedded(archive.encoders())
         context.progress("Describing the photograph")
         vector = self.embed(context.image)
         context.progress(f"Looking through {size} archived cases")
-        cases = archive.search(self.encoder_id, vector, args.k, exclude_sha256=context.image.sha256)
+        wanted = args.wanted()
+        cases = archive.search(
+            self.encoder_id, vector, args.k, exclude_sha256=context.image.sha256, wanted=wanted
+        )
+        if not cases and wanted != CaseFilter(fellow_eye=wanted.fellow_eye):
+            return _nothing("No archived case of another patient fits the filter.", "none_fits")
         if not cases:
             return _nothing(
                 "The case archive holds no case of another patient. "
@@ -127,6 +141,20 @@ def _nothing(text: str, code: str) -> Result:
     return Result(summary=text, caveats=(Caveat(code=code, text=text),))
 
 
+def _nothing_embedded(others: dict[str, int]) -> Result:
+    if others:
+        return _nothing(
+            f"The case archive was filled by another encoder ({', '.join(others)}), whose vectors "
+            "cannot be compared. Run `fovea index add FOLDER` again on the photographs.",
+            "other_encoder",
+        )
+    return _nothing(
+        "The case archive is empty: no similar case can be shown. "
+        "Fill it with `fovea index add FOLDER`.",
+        "archive_empty",
+    )
+
+
 def _percent(share: float) -> str:
     return ">99 %" if share > 0.99 else f"{100 * share:.0f} %"
 
@@ -160,6 +188,14 @@ def _caveats(similar: tuple[Neighbour, ...], *, enough: bool, size: int) -> tupl
     return tuple(caveats)
 
 
+def _interval(count: int, total: int) -> str:
+    """95 % interval of a share, in percent (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
+    z = 1.959964
+    middle = (count + z * z / 2) / (total + z * z)
+    half = z * math.sqrt(count * (total - count) / total + z * z / 4) / (total + z * z)
+    return f"{100 * max(0.0, middle - half):.0f} to {100 * min(1.0, middle + half):.0f} %"
+
+
 def _summary(similar: tuple[Neighbour, ...], *, size: int) -> str:
     near = [case for case in similar if case.closeness_percentile >= NEAR_PERCENTILE]
     searched = f"among {size} archived case{'s' if size > 1 else ''}"
@@ -176,7 +212,10 @@ def _summary(similar: tuple[Neighbour, ...], *, size: int) -> str:
     )
     counts = Counter(label for case in near for label in case.labels)
     unlabelled = sum(not case.labels for case in near)
-    parts = [f"{name} {number} of {len(near)}" for name, number in counts.most_common()]
+    parts = [
+        f"{name} {number} of {len(near)} ({_interval(number, len(near))})"
+        for name, number in counts.most_common()
+    ]
     if unlabelled:
         parts.append(f"unlabelled {unlabelled} of {len(near)}")
     tail = "Likeness is no diagnosis."

@@ -25,6 +25,7 @@ TASKS = {
     "probe": "fovea_plugins.training.probe",
     "landmarks": "fovea_plugins.training.landmarks",
     "quality": "fovea_plugins.training.quality",
+    "retrieval": "fovea_plugins.retrieval.task",
 }
 """Module of each task. One more task is one more line and one more module."""
 

@@ -1,0 +1,109 @@
+"""How a new case is merged with what the archive knows of the photograph."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Literal
+
+from fovea.archive.changes import Change
+from fovea.archive.likeness import perceptual_hash
+from fovea.archive.records import (
+    Label,
+    NewCase,
+    evidence_to_json,
+    labels_from_json,
+    labels_to_json,
+    sha256_of,
+    unit_vector,
+)
+from fovea.archive.rows import CaseRow, VectorRow, read_case, read_vector
+from fovea.errors import ArchiveError
+from fovea.image import Eye
+
+Outcome = Literal["added", "updated", "already_there"]
+
+
+@dataclass(frozen=True)
+class Added:
+    """What adding a case did."""
+
+    case_id: str
+    outcome: Outcome
+
+
+def put_case(change: Change, case: NewCase, pseudonym: Callable[[str], str]) -> Added:
+    """Write a case within a change.
+
+    Raises:
+        ArchiveError: its vector has another length than the encoder's other vectors.
+    """
+    run = change.run
+    half = unit_vector(case.vector, where=case.encoder_id).astype("<f2").tobytes()
+    _check_length(run, case, len(half) // 2)
+    row = read_case(run, case.sha256)
+    merged = updated(
+        row or _new_row(change, case.sha256),
+        patient=pseudonym(case.patient_id) if case.patient_id else None,
+        eye=case.eye,
+        device=case.device,
+        labels=case.labels,
+        taken=case.date,
+    )
+    if case.evidence is not None:
+        merged = merged._replace(evidence=evidence_to_json(case.evidence))
+    if case.thumbnail is not None:
+        merged = merged._replace(
+            phash=perceptual_hash(case.thumbnail), picture_sha256=sha256_of(case.thumbnail)
+        )
+    same = merged.says_the_same(row)
+    if not same:
+        change.put_case(merged.signed(change.generation), row, case.thumbnail)
+    known = read_vector(run, case.sha256, case.encoder_id)
+    if known is not None and known.vector == half:
+        return Added(merged.case_id, "already_there" if same else "updated")
+    vector = VectorRow(case.sha256, case.encoder_id, len(half) // 2, half, 0, "")
+    change.put_vector(vector.signed(change.generation), known)
+    return Added(merged.case_id, "added" if known is None else "updated")
+
+
+def updated(
+    row: CaseRow,
+    *,
+    patient: str | None,
+    eye: Eye | None,
+    device: str | None,
+    labels: tuple[Label, ...] | None,
+    taken: date | None,
+) -> CaseRow:
+    """The row with what is newly known; labels replace those of the same source."""
+    if labels:
+        sources = {label.source for label in labels}
+        kept = [lb for lb in labels_from_json(row.labels) if lb.source not in sources]
+        row = row._replace(labels=labels_to_json([*kept, *labels]))
+    return row._replace(
+        patient=patient or row.patient,
+        eye=eye or row.eye,
+        device=device or row.device,
+        date=taken.isoformat() if taken else row.date,
+    )
+
+
+def _new_row(change: Change, sha256: str) -> CaseRow:
+    added = datetime.now(UTC).isoformat(timespec="seconds")
+    nothing = (None, None, None, "[]", None, None, None, None)
+    return CaseRow(change.next_number(), sha256, *nothing, added, change.generation, "")
+
+
+def _check_length(run: sqlite3.Connection, case: NewCase, dim: int) -> None:
+    query = "SELECT dim FROM embeddings WHERE encoder_id = ? AND sha256 != ? LIMIT 1"
+    other = run.execute(query, (case.encoder_id, case.sha256)).fetchone()
+    if other and other[0] != dim:
+        raise ArchiveError(
+            f"A vector of length {dim} does not fit the others of `{case.encoder_id}`",
+            where="archive",
+            why=f"They have length {other[0]}",
+            fix="An encoder that changes its vectors must change its `encoder_id`",
+        )
