@@ -34,6 +34,7 @@ BUILT_IN = (
     "fovea_plugins.biomarkers",
     "fovea_plugins.classifier",
     "fovea_plugins.explainer",
+    "fovea_plugins.comparer",
     "fovea_plugins.retrieval",
     "fovea_plugins.reference",
 )

@@ -242,3 +242,93 @@ def test_fhir_of_an_empty_session_is_valid(tmp_path):
     report = compile_report((), (), knowledge=KNOWLEDGE, created="2026-11-22T12:00:00+00:00")
     content = bundle_of(Material(report, {}, {}), tmp_path)
     assert "result" not in resources(content, "DiagnosticReport")[0]
+
+
+@pytest.fixture(scope="module")
+def dicom(material, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dicom")
+    write_report(material, folder / "r.dcm")
+    assert {path.name for path in folder.iterdir()} == {
+        "r.dcm", "r.img1.dcm", "r.img1.masks.dcm"
+    }  # fmt: skip
+    return folder
+
+
+def test_the_structured_report_reads_back_with_every_value(material, dicom):
+    import highdicom
+    import pydicom
+
+    read = highdicom.sr.srread(dicom / "r.dcm")
+    groups = read.content.get_image_measurement_groups()
+    told = {
+        (group.tracking_identifier.split()[0], value.name.value): (value.value, value.unit.value)
+        for group in groups
+        for value in group.get_measurements()
+    }
+    facts = {
+        (s.evidence[0], f"{f.name}_{f.zone}" if f.zone else f.name): f
+        for section in material.report.sections
+        for s in section.sentences
+        for f in s.facts
+        if f.kind == "measurement"
+    }
+    assert set(told) == set(facts)
+    assert len(told) >= 8
+    for key, fact in facts.items():
+        unit = {"px": "{pixel}"}.get(fact.unit, fact.unit)
+        assert told[key] == (fact.value, unit)
+    states = {
+        (group.tracking_identifier, q.name.value): q.value.meaning
+        for group in groups
+        for q in group.get_qualitative_evaluations()
+    }
+    assert states["E5", "ma"] == "Present"
+    assert states["E5", "haem_deep"] == "Absent"
+    assert states["E5", "cws"] == "Not assessable"
+    plain = pydicom.dcmread(dicom / "r.dcm")
+    assert plain.CompletionFlag == "PARTIAL"
+    assert plain.VerificationFlag == "UNVERIFIED"
+    said = [item.TextValue for item in plain.ContentSequence if "TextValue" in item]
+    assert LABEL in said
+    assert all(any(text in one for one in said) for text in everything_said(material))
+
+
+def test_the_structured_report_says_which_eye(dicom):
+    import highdicom
+
+    groups = highdicom.sr.srread(dicom / "r.dcm").content.get_image_measurement_groups()
+    sides = {
+        group.tracking_identifier: group.finding_sites[0].laterality.meaning
+        for group in groups
+        if group.finding_sites
+    }
+    assert sides["E3 OD"] == "Right"
+    assert set(sides.values()) == {"Right"}
+
+
+def test_photograph_and_masks_read_back_pixel_by_pixel(material, dicom):
+    import highdicom
+    import pydicom
+
+    photograph = pydicom.dcmread(dicom / "r.img1.dcm")
+    assert np.array_equal(photograph.pixel_array, material.photographs["img1"].pixels)
+    assert photograph.PatientName == ""
+    masks = highdicom.seg.segread(dicom / "r.img1.masks.dcm")
+    assert masks.number_of_segments == 1
+    assert masks.get_segment_description(1).segment_label == "optic disc"
+    (disc,) = np.moveaxis(
+        masks.get_pixels_by_source_instance(
+            [photograph.SOPInstanceUID], ignore_spatial_locations=True
+        )[0], -1, 0,
+    )  # fmt: skip
+    assert np.array_equal(disc.astype(bool), material.masks("img1")["optic_disc"][1])
+    report = pydicom.dcmread(dicom / "r.dcm")
+    referred = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    assert referred.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == photograph.SOPInstanceUID
+    assert report.StudyInstanceUID == photograph.StudyInstanceUID == masks.StudyInstanceUID
+
+
+def test_dicom_without_a_photograph_is_refused(tmp_path):
+    empty = compile_report((), (), knowledge=KNOWLEDGE, created="2026-11-22T12:00:00+00:00")
+    with pytest.raises(FoveaError, match="needs a photograph"):
+        write_report(Material(empty, {}, {}), tmp_path / "r.dcm")

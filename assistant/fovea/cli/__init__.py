@@ -12,7 +12,18 @@ from pathlib import Path
 
 import typer
 
-from fovea.cli import ask, index, knowledge, llm, models, norms, plugins, published, system
+from fovea.cli import (
+    ask,
+    index,
+    knowledge,
+    llm,
+    models,
+    norms,
+    plugins,
+    published,
+    review,
+    system,
+)
 from fovea.errors import ArchiveError, FoveaError, WeightsError
 
 _OFFLINE = {
@@ -36,6 +47,7 @@ app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(published.app, name="models")
 app.add_typer(norms.app, name="norms")
 app.add_typer(llm.app, name="llm")
+app.add_typer(review.app, name="review")
 
 
 def main() -> None:

@@ -151,7 +151,9 @@ def analyse(
 
 def report(
     images: Images,
-    out: Annotated[Path, typer.Option(help="A .json, .md, .html, .pdf, .docx or .fhir.json file.")],
+    out: Annotated[
+        Path, typer.Option(help="A .json, .md, .html, .pdf, .docx, .fhir.json or .dcm file.")
+    ],
     eye: Eyes = None,
     indication: Annotated[str, typer.Option(help="Indication and history; only quoted.")] = "",
     diabetes: Annotated[

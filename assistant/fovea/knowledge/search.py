@@ -29,8 +29,9 @@ _SPELLING = (
 
 def tokens(text: str) -> tuple[str, ...]:
     """Words with case, accents, hyphens, plural and British spelling levelled."""
-    text = unicodedata.normalize("NFKD", text)
-    text = "".join(letter for letter in text if not unicodedata.combining(letter))
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", text)
+        text = "".join(letter for letter in text if not unicodedata.combining(letter))
     return tuple(word for word, _, _ in word_spans(text.replace("'", "")))
 
 

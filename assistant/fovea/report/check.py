@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from fovea.evidence import Evidence, ImageRecord
 from fovea.knowledge import Knowledge
 from fovea.report import sentences
-from fovea.report.claims import Claims
+from fovea.report.claims import Claims, Unsupported
 from fovea.report.facts import Facts
 from fovea.report.grade_wording import GradeStatements
 from fovea.report.model import History
 from fovea.report.sentences import Piece, Segment
-from fovea.report.support import Support, Unsupported
+from fovea.report.support import Support
 
 _LINK = re.compile(r"https?://|www\.|!\[|\]\(|<\s*/?\s*[a-z!]", re.I)
 _TRAILING = re.compile(r"[ \t]+$", re.M)

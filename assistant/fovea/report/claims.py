@@ -18,6 +18,10 @@ from fovea.report.facts import Facts
 from fovea.report.labels import LABEL
 
 
+class Unsupported(Exception):
+    """Why a sentence cannot stand."""
+
+
 def _words(*patterns: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{'|'.join(patterns)})\b", re.I)
 

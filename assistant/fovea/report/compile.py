@@ -202,6 +202,7 @@ class _Compiler(Gathering):
         found = []
         for piece in self.evidence:
             if piece.tool == "compare_images" and not self._is_barred(piece, None):
+                found += [self.word.finding(piece, f) for f in piece.result.findings]
                 found += [self.word.measurement(piece, m) for m in piece.result.measurements]
                 found += [self.word.missing(piece, gap) for gap in piece.result.not_measured]
         if not found and len(self.images) < 2:

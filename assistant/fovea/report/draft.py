@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import platform
 import time
 from collections.abc import Generator
@@ -66,6 +67,15 @@ def draft_report(
                 used.append((yield from workbench.run(tool, {}, (handle,), parent=call_id)))
             except PluginError as problem:
                 refused[f"{tool} {handle}"] = str(problem)
+    handles = tuple(session.images)
+    for tool in workbench.registry.unasked_names():
+        if workbench.registry.manifest(tool).inputs.images != 2:
+            continue
+        for pair in itertools.pairwise(handles):
+            try:
+                used.append((yield from workbench.run(tool, {}, pair, parent=call_id)))
+            except PluginError as problem:
+                refused[f"{tool} {' '.join(pair)}"] = str(problem)
     guidelines = session.settings.guideline_set
     report = compile_report(
         images=tuple(session.images.values()),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from fovea.contract import Finding
 from fovea.evidence import Evidence, ImageRecord
 from fovea.image import Eye
 from fovea.knowledge import Knowledge
 from fovea.knowledge.search import STOP_WORDS, tokens
-from fovea.report.sentences import Number, clean, numbers, split
+from fovea.report.sentences import Number, Phrases, clean, numbers, split
 
 STRUCTURES = {"disc": "gradable_disc", "macula": "gradable_macula", "vessels": "gradable_vessels"}
 """Each structure and the finding of the quality gate about it."""
@@ -27,6 +28,7 @@ class Value:
 
     Attributes:
         quantity: Measurement name or finding concept; `` for counts.
+        end: Which end of an interval it is; None for the value itself.
     """
 
     quantity: str
@@ -34,6 +36,7 @@ class Value:
     unit: str
     eye: Eye | None = None
     zone: str | None = None
+    end: Literal["low", "high"] | None = None
 
     def printed_as(self, number: Number, units_near: frozenset[str]) -> bool:
         """Whether `number` is this value at the printed precision and in its unit."""
@@ -74,14 +77,15 @@ class Facts:
             for name in entry.outputs
         }
         quantities -= {f.concept for piece in evidence for f in piece.result.findings}
-        self.quantities = self._quantity_phrases(quantities)
+        self.quantities = self.phrases_of(quantities)
         self.terms, self.names = _names(knowledge)
         self._cache: dict[str, _Parsed] = {}
         self.ungradable = self._ungradable(evidence)
 
-    def _quantity_phrases(self, quantities: Iterable[str]) -> dict[tuple[str, ...], str]:
-        found: dict[tuple[str, ...], str] = {}
-        for name in sorted(quantities):
+    def phrases_of(self, outputs: Iterable[str]) -> Phrases:
+        """The phrases that name measurements."""
+        found = Phrases()
+        for name in sorted(outputs):
             entry = self.knowledge.about_output(name)
             for phrase in (name.replace("_", " "), *(entry.outputs.get(name, ()) if entry else ())):
                 found.setdefault(tokens(phrase), name)
@@ -138,8 +142,8 @@ class Facts:
         for m in piece.result.measurements:
             found.append(Value(m.name, m.value, m.unit, m.eye, m.zone))
             if m.interval:
-                found.append(Value(m.name, m.interval.low, m.unit, m.eye, m.zone))
-                found.append(Value(m.name, m.interval.high, m.unit, m.eye, m.zone))
+                found.append(Value(m.name, m.interval.low, m.unit, m.eye, m.zone, "low"))
+                found.append(Value(m.name, m.interval.high, m.unit, m.eye, m.zone, "high"))
         for f in piece.result.findings:
             known = (f.probability, f.threshold)
             found += [Value(f.concept, p, "1") for p in known if p is not None]
@@ -179,7 +183,7 @@ class Facts:
         texts = [result.summary, *(caveat.text for caveat in result.caveats)]
         texts += [f.detail for f in result.findings if f.detail]
         texts += [missing.reason for missing in result.not_measured]
-        texts += [m.method for m in result.measurements]
+        texts += dict.fromkeys(m.method for m in result.measurements)
         texts += [case.why for case in result.similar]
         texts += [passage.text for passage in result.passages]
         return texts
@@ -226,9 +230,7 @@ class Facts:
 
 
 @functools.lru_cache(maxsize=4)
-def _names(
-    knowledge: Knowledge,
-) -> tuple[Mapping[tuple[str, ...], str], Mapping[tuple[str, ...], str]]:
+def _names(knowledge: Knowledge) -> tuple[Phrases, Phrases]:
     """Names of diseases and lesions, and of everything but quality terms, by their tokens."""
     terms = {
         tokens(name): entry.id
@@ -242,7 +244,7 @@ def _names(
         if entry.kind not in ("guideline", "quality")
         for name in entry.names()
     }
-    return terms, names
+    return Phrases(terms), Phrases(names)
 
 
 def zoned(values: list[Value], text: str) -> list[Value]:

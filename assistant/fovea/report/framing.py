@@ -8,7 +8,7 @@ from fovea.evidence import Evidence, ImageRecord
 from fovea.image import Eye
 from fovea.knowledge import Entry
 from fovea.report.grade_wording import Guided
-from fovea.report.labels import LABEL, URGENCY_WORDS, USUAL_RECALL
+from fovea.report.labels import INTENDED_USE, LABEL, URGENCY_WORDS, USUAL_RECALL
 from fovea.report.model import History, Row, Sentence
 from fovea.report.wording import EYE_NAMES, quoted
 
@@ -104,7 +104,7 @@ def advice(
 def limitations(refused: Mapping[str, str], withheld: Sequence[str]) -> tuple[Row, ...]:
     """Intended use, what did not run and why, and what the checker took out."""
     rows = [
-        Row(label="Intended use", value=LABEL),
+        Row(label="Intended use", value=INTENDED_USE),
         Row(
             label="Knowledge base",
             value="Entries are drafts until a clinician has reviewed them; reference values are "

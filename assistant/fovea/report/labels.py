@@ -1,6 +1,12 @@
 """Words that stand on everything that Fovea writes."""
 
 LABEL = "AI DRAFT - research use only. Not a medical device. Not for diagnostic use until reviewed."
+INTENDED_USE = (
+    "Research use only. Not a medical device. It reports what software saw in photographs; what "
+    "it did not see is not excluded, and only a clinician can judge the eye."
+)
+REVIEWED = "Reviewed by {by} on {at}. AI-assisted, research use only. Not a medical device."
+SIGN_AGAIN = "Changed after the review by {by}: it has to be signed again."
 TITLES = (
     ("header", "Header"), ("indication", "Indication and history"), ("quality", "Image quality"),
     ("optic_disc", "Optic disc"), ("macula", "Macula"), ("vessels", "Vessels"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fovea.evidence import ImageRecord
 from fovea.image import Eye
+from fovea.report.labels import LABEL, REVIEWED, SIGN_AGAIN
 
 State = Literal["filled", "absent", "not_assessable", "not_measured"]
 
@@ -80,8 +83,32 @@ class SourceText(_Frozen):
     sources: tuple[str, ...]
 
 
+class Edit(_Frozen):
+    """What a reviewer made of one sentence. The draft itself stays as it was."""
+
+    section: int = Field(ge=1, le=17)
+    sentence: int = Field(ge=1, description="Place in its section; a place after the last adds.")
+    before: str = Field(description="Empty: the sentence is new.")
+    after: str = Field(max_length=2000, description="Empty: the sentence is taken out.")
+    by: str
+    at: str = Field(description="UTC, ISO 8601.")
+
+
+class Signature(_Frozen):
+    """Who reviewed the report, and the digest of what was reviewed."""
+
+    by: str = Field(min_length=2, max_length=120)
+    at: str = Field(description="UTC, ISO 8601.")
+    digest: str = Field(description="SHA-256 of the draft with the edits made until then.")
+
+
 class Report(_Frozen):
-    """A draft report over the photographs of a session."""
+    """A report over the photographs of a session: the draft, its edits and signatures.
+
+    Attributes:
+        label: The state, as it stands on every export: an AI draft, or reviewed by whom.
+        sections: The draft. What a reader is shown is `fovea.report.review.shown`.
+    """
 
     schema_version: Literal[1] = 1
     label: str
@@ -91,6 +118,36 @@ class Report(_Frozen):
     evidence: tuple[str, ...]
     knowledge: tuple[SourceText, ...]
     knowledge_version: str
+    edits: tuple[Edit, ...] = ()
+    signatures: tuple[Signature, ...] = ()
+
+    @model_validator(mode="after")
+    def _state_is_true(self) -> Report:
+        if self.label != self.state():
+            raise ValueError(
+                "`label` is not the state of this report: it was changed outside of a review"
+            )
+        return self
+
+    def digest(self) -> str:
+        """SHA-256 of the draft and its edits, without label and signatures."""
+        content = self.model_dump(mode="json", exclude={"label", "signatures"})
+        plain = json.dumps(content, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(plain.encode()).hexdigest()
+
+    def signature(self) -> Signature | None:
+        """The last signature, if nothing was changed since."""
+        last = self.signatures[-1] if self.signatures else None
+        return last if last and last.digest == self.digest() else None
+
+    def state(self) -> str:
+        """What `label` has to say."""
+        valid = self.signature()
+        if valid:
+            return REVIEWED.format(by=valid.by, at=valid.at)
+        if self.signatures:
+            return f"{LABEL} {SIGN_AGAIN.format(by=self.signatures[-1].by)}"
+        return LABEL
 
     def section(self, key: str) -> Section:
         """The section of that key."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from fovea.report.model import Report, Section
+from fovea.report.review import shown
 
 
 def render_json(report: Report) -> str:
@@ -16,7 +17,7 @@ def render_markdown(report: Report) -> str:
     """The report as markdown, for reading and printing."""
     lines = ["# Retinal photograph report", "", f"> **{report.label}**", ""]
     lines += [f"Drafted {report.created} (UTC).", ""]
-    for section in report.sections:
+    for section in shown(report):
         lines += _section(section)
     if report.knowledge:
         lines += ["## Sources", ""]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -203,14 +204,26 @@ def _lower_sides(text: str) -> str:
     )
 
 
-def phrases(text: str, known: Mapping[tuple[str, ...], str]) -> list[tuple[str, int, int]]:
+class Phrases(dict[tuple[str, ...], str]):
+    """Keys by the words of the phrases that name them."""
+
+    @functools.cached_property
+    def longest(self) -> dict[str, int]:
+        """First word to the number of words in the longest phrase that it begins."""
+        found: dict[str, int] = {}
+        for phrase in self:
+            if phrase:
+                found[phrase[0]] = max(found.get(phrase[0], 0), len(phrase))
+        return found
+
+
+def phrases(text: str, known: Phrases) -> list[tuple[str, int, int]]:
     """Known phrases in the text as (key, start, end); the longest one wins."""
     words = word_spans(text)
-    longest = max((len(phrase) for phrase in known), default=0)
     found = []
     index = 0
     while index < len(words):
-        for size in range(min(longest, len(words) - index), 0, -1):
+        for size in range(min(known.longest.get(words[index][0], 0), len(words) - index), 0, -1):
             key = known.get(tuple(word for word, _, _ in words[index : index + size]))
             if key is not None:
                 found.append((key, words[index][1], words[index + size - 1][2]))

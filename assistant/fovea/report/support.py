@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from fovea.evidence import Evidence
 from fovea.knowledge.search import tokens
 from fovea.report import sentences
-from fovea.report.claims import ADVICE, CLINICAL, DECLINE, JUDGEMENT, QUALITY_WORDS, SEVERITY
-from fovea.report.facts import STRUCTURES, Facts, disc_diameter_mm, is_bad, zoned
-from fovea.report.sentences import Number, Segment
+from fovea.report.claims import (
+    ADVICE,
+    CLINICAL,
+    DECLINE,
+    JUDGEMENT,
+    QUALITY_WORDS,
+    SEVERITY,
+    Unsupported,
+)
+from fovea.report.facts import STRUCTURES, Facts, disc_diameter_mm, is_bad
+from fovea.report.figures import Figures
+from fovea.report.sentences import Phrases, Segment
 
 _PATIENT = re.compile(
     r"\b(?:your|you have|this (?:eye|patient|person|image|photograph|picture|retina|disc)|"
@@ -26,7 +35,6 @@ _STRUCTURE_WORDS = frozenset(
 _NOT_COMPARED = re.compile(r"\bnot compared with reference values\b", re.I)
 _POSITION = re.compile(r"\b(within|above|below) the reference range\b", re.I)
 _ABOUT_CASES = re.compile(r"\b(?:cases?|neighbou?rs?|archive|labell?(?:ed|s)?)\b", re.I)
-_COVERAGE = re.compile(r"^\W*(?:confidence\s+|credible\s+|prediction\s+)?(?:interval|CI)\b", re.I)
 _GRADABLE = re.compile(r"\b(?:un)?(?:gradab|assessab)\w*|\bvisible\b", re.I)
 _STRUCTURE = {
     structure: re.compile(rf"\b(?:{pattern})\b", re.I)
@@ -38,15 +46,14 @@ _STRUCTURE = {
 }
 
 
-class Unsupported(Exception):
-    """Why a sentence cannot stand."""
-
-
 class Support:
     """Decides whether citations support what a stretch of text says."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
+        self._figures = Figures(facts, self.texts)
+        self._words: dict[str, frozenset[str]] = {}
+        self._known: dict[frozenset[str], Phrases] = {}
 
     def texts(self, cites: Sequence[str]) -> list[str]:
         """Everything that the cited evidence and entries say in words."""
@@ -79,7 +86,7 @@ class Support:
         quantity = mentioned[-1][0] if mentioned else carried
         whole, text = text, self.facts.without_cohort(text, pieces, {m[0] for m in mentioned})
         placed = text != whole
-        printed = self._check_numbers(text, pieces, entries, mentioned, carried)
+        printed = self._figures.check(text, pieces, entries, mentioned, carried)
         found = self._check_findings(text, pieces, entries)
         graded = self._check_quality(text, pieces)
         quoted = self.facts.is_quoted(text, self.texts(stretch.cites), least=0.75)
@@ -160,104 +167,25 @@ class Support:
             if finding.concept == "quality" and finding.detail:  # the gate's own reason
                 text = text.replace(finding.detail.rstrip("."), " ")
             text = text.replace((finding.value or "").replace("_", " ") or "\0", " ")
-        touched = {name for name, pattern in _STRUCTURE.items() if pattern.search(text)}
-        for key, _, _ in sentences.phrases(text, self.facts.names):
+        touched = set[str]()
+        for key, start, end in sentences.phrases(text, self.facts.names):
             structure = self.facts.knowledge.get(key).structure
-            if structure:
+            if structure:  # `vasculopathy` in a name of the macula is not about the vessels
                 touched.add(structure)
+                text = text[:start] + " " * (end - start) + text[end:]
+        touched |= {name for name, pattern in _STRUCTURE.items() if pattern.search(text)}
         for piece in pieces:
             for handle in piece.images:
                 barred = touched & self.facts.ungradable.get(handle, frozenset())
                 if barred:
                     raise Unsupported(f"the quality check found the {min(barred)} not gradable")
 
-    def _check_numbers(
-        self,
-        text: str,
-        pieces: Sequence[Evidence],
-        entries: Sequence[str],
-        mentioned: Sequence[tuple[str, int, int]],
-        carried: str | None,
-    ) -> int:
-        for case_id in self.facts.case_ids(pieces):
-            text = text.replace(case_id, " " * len(case_id))
-        details = [f.detail.rstrip(".") for piece in pieces for f in piece.result.findings]
-        for detail in filter(None, details):  # its numbers are the tool's own words
-            text = text.replace(detail, " " * len(detail))
-        found, unread = sentences.numbers(text)
-        if unread:
-            raise Unsupported("a number in it cannot be read")
-        values = [value for piece in pieces for value in self.facts.values(piece)]
-        levels = set[float]().union(*(self.facts.levels(piece) for piece in pieces))
-        near = frozenset(number.unit for number in found if number.unit)
-        eyes = sentences.eyes(text)
-        verified = 0
-        for number in found:
-            if number.unit == "%" and _COVERAGE.search(text[number.end :]):
-                if number.value not in levels:
-                    raise Unsupported(f"no interval of {number.value:g} % is cited")
-                continue
-            quantity = sentences.governing(mentioned, number) or carried
-            counts = self._counts_of(text[number.end :])
-            own = [value for value in values if value.quantity in counts]
-            about = quantity or sentences.governing(self._findings_named(text, pieces), number)
-            own = own or [v for v in values if about and _is_about(v.quantity, about)]
-            if own:
-                candidates = zoned(own, text)
-            else:
-                candidates = values if quantity is None else [v for v in values if not v.quantity]
-            eye = sentences.governing(sentences.eyes_as_spans(eyes), number)
-            candidates = [v for v in candidates if eye is None or v.eye in (None, eye)]
-            if any(value.printed_as(number, near) for value in candidates):
-                verified += 1
-                continue
-            if own or not self._in_words(number, (*pieces,), entries):
-                printed = text[number.start : number.end].strip()
-                where = ", ".join(f"[{piece.id}]" for piece in pieces)
-                raise Unsupported(f"`{printed}` is not a value of {where}")
-        return verified
-
-    def _findings_named(self, text: str, pieces: Sequence[Evidence]) -> list[tuple[str, int, int]]:
-        """Mentions of findings of the evidence that have numbers of their own."""
-        concepts = {
-            f.concept for p in pieces for f in p.result.findings if f.probability is not None
-        }
-        return sentences.phrases(text, self._names_of(concepts))
-
-    def _names_of(self, concepts: Collection[str]) -> dict[tuple[str, ...], str]:
-        """Every name of findings, by its tokens."""
-        known: dict[tuple[str, ...], str] = {}
-        for concept in concepts:
-            entry = self.facts.knowledge.about_output(concept)
-            names = [concept.replace("_", " "), *(entry.outputs.get(concept, ()) if entry else ())]
-            if entry and entry.kind in ("condition", "finding"):
-                names += [entry.name.en, *entry.synonyms.en]
-            known.update({tokens(name): concept for name in names})
-        return known
-
-    def _counts_of(self, after: str) -> frozenset[str]:
-        """Measurements that count what is named next: the 7 of `7 haemorrhages` is no other."""
-        for key, start, _ in sentences.phrases(after, self.facts.terms):
-            if len(after[:start].split()) <= 1:
-                outputs = self.facts.knowledge.get(key).outputs
-                return frozenset(name for name in outputs if name.endswith("_count"))
-            break
-        return frozenset()
-
-    def _in_words(self, number: Number, pieces: Sequence[Evidence], entries: Sequence[str]) -> bool:
-        cites = (*(piece.id for piece in pieces), *entries)
-        return any(
-            (number.value, number.unit) == (other.value, other.unit)
-            for text in self.texts(cites)
-            for other in sentences.numbers(sentences.without_citations(text))[0]
-        )
-
     def _check_findings(self, text: str, pieces: Sequence[Evidence], entries: Sequence[str]) -> int:
         verified = 0
         findings = {f.concept: f for piece in pieces for f in piece.result.findings}
         for concept in ("eye", "field", "quality", *STRUCTURES.values()):
             findings.pop(concept, None)
-        known = {**self.facts.terms, **self._names_of(findings)}
+        known = self._names(frozenset(findings))
         measured = sentences.phrases(text, self.facts.quantities)
         for concept, start, end in sentences.phrases(text, known):
             if any(first < start and end <= last for _, first, last in measured):
@@ -272,6 +200,13 @@ class Support:
             else:
                 verified += 1
         return verified
+
+    def _names(self, findings: frozenset[str]) -> Phrases:
+        """Names of diseases and lesions; a name that a finding has too means the finding."""
+        if findings not in self._known:
+            names = {**self.facts.terms, **self._figures.names_of(findings)}
+            self._known[findings] = Phrases(names)
+        return self._known[findings]
 
     def _check_mention(
         self, text: str, concept: str, name: str,
@@ -332,6 +267,9 @@ class Support:
 
     def _check_severity(self, text: str, pieces: Sequence[Evidence], *, quoted: bool) -> None:
         """`mild`, `severe` and the like must be the name of a cited grade or finding."""
+        said = list(SEVERITY.finditer(text))
+        if quoted or not said:
+            return
         names = []
         entries = self.facts.knowledge.entries
         for piece in pieces:
@@ -344,30 +282,36 @@ class Support:
                     if entry.criteria and (entry.criteria.scale, entry.criteria.grade) == clause:
                         names.append(entry.name.en)
         known = {_hyphened(match[0]) for name in names for match in SEVERITY.finditer(name)}
-        for match in SEVERITY.finditer(text):
-            if not quoted and _hyphened(match[0]) not in known:
+        for match in said:
+            if _hyphened(match[0]) not in known:
                 raise Unsupported(f"no cited grade is `{match[0]}`")
 
     def _check_words(self, text: str, cites: Sequence[str]) -> None:
         """Clinical words must occur in what is cited, or name a structure."""
-        sources = _STRUCTURE_WORDS | set(tokens(" ".join(self.texts(cites))))
-        for cite in cites:
-            piece = self.facts.evidence.get(cite)
-            if piece is None:
-                continue
-            names = [f.concept for f in piece.result.findings]
-            names += [f.value or "" for f in piece.result.findings]
-            names += [m.name for m in piece.result.measurements]
-            names += [m.name for m in piece.result.not_measured]
-            names += [a.name for a in piece.result.artifacts]
-            names += [label for case in piece.result.similar for label in case.labels]
-            for name in names:
-                entry = self.facts.knowledge.about_output(name)
-                phrases = (name.replace("_", " "), *(entry.names() if entry else ()))
-                sources |= set(tokens(" ".join(phrases)))
+        sources = _STRUCTURE_WORDS.union(*(self._words_of(cite) for cite in cites))
         for match in CLINICAL.finditer(text):
             if not set(tokens(match[0])) <= sources:
                 raise Unsupported(f"`{match[0]}` does not occur in what it cites")
+
+    def _words_of(self, cite: str) -> frozenset[str]:
+        """Every word that a citation uses, in its texts and its names."""
+        if cite not in self._words:
+            texts = self.texts((cite,))
+            piece = self.facts.evidence.get(cite)
+            result = piece.result if piece else None
+            names = set[str]()
+            if result:
+                names |= {label for case in result.similar for label in case.labels}
+                names |= {f.concept for f in result.findings}
+                names |= {f.value or "" for f in result.findings}
+                names |= {m.name for m in result.measurements}
+                names |= {gap.name for gap in result.not_measured}
+                names |= {artifact.name for artifact in result.artifacts}
+            for name in sorted(names):
+                entry = self.facts.knowledge.about_output(name)
+                texts += [name.replace("_", " "), *(entry.names() if entry else ())]
+            self._words[cite] = frozenset(tokens(" ".join(texts)))
+        return self._words[cite]
 
     def _named_result(self, text: str, pieces: Sequence[Evidence]) -> bool:
         """Whether the stretch names an eye, picture, gap or case that the evidence holds."""
@@ -386,15 +330,10 @@ class Support:
             measured = {m.name for m in result.measurements}
             if _NOT_COMPARED.search(text) and measured & mentioned:
                 return True
-            missing = {m.name for m in result.not_measured}
-            if DECLINE.search(text) and missing & mentioned:
+            gaps = self.facts.phrases_of(gap.name for gap in result.not_measured)
+            if DECLINE.search(text) and sentences.phrases(text, gaps):
                 return True
         return False
-
-
-def _is_about(quantity: str, about: str) -> bool:
-    """Whether a value is that quantity, or measures that finding: `drusen_count` of `drusen`."""
-    return quantity == about or quantity.startswith(f"{about}_")
 
 
 def _hyphened(word: str) -> str:

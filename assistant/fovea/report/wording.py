@@ -52,7 +52,9 @@ class Worder:
         if seen and seen.value in EYE_NAMES and seen.value != eye:
             eye = None  # the label contradicts the picture: the header says so, prose names neither
         words = f" {joint} the {EYE_NAMES[eye]}" if eye else ""
-        if len(self._eyes) > 1 and len(piece.images) == 1:
+        if len(piece.images) == 2:
+            words += f" from {piece.images[0]} to {piece.images[1]}"
+        elif len(self._eyes) > 1 and piece.images:
             words += f" in {piece.images[0]}"
         return words
 

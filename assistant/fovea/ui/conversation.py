@@ -227,7 +227,7 @@ class Conversation:
                 if event.evidence.result.artifacts and event.evidence.images:
                     update[self._panels.viewer] = scene(session, current=event.evidence.images[0])
             elif isinstance(event, ReportDrafted):
-                update |= self._report(session)
+                update |= self.show_report(session)
                 update[self._panels.tabs] = gr.update(selected="report")
             yield update
 
@@ -259,7 +259,8 @@ class Conversation:
                 log.info("an answer cites an entry that the knowledge base does not have")
         return found
 
-    def _report(self, session: Session) -> Update:
+    def show_report(self, session: Session) -> Update:
+        """The last report of a session, and its downloads."""
         report_id = session.reports[-1].id
         markdown, json = _report_text(session, "md"), _report_text(session, "json")
         return {

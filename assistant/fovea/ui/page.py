@@ -9,6 +9,7 @@ import gradio as gr
 
 from fovea.ui.conversation import EYES, UNKNOWN_EYE, Conversation, Panels, forget
 from fovea.ui.evidence import EMPTY
+from fovea.ui.review import Reviewing, build_review
 from fovea.ui.viewer import ASSETS
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def build_page(assistant: Assistant) -> gr.Blocks:
                         "Report", id="report", elem_id="fovea-report", render_children=True
                     ):
                         downloads = _panel("", "fovea-downloads")
+                        review = build_review()
                         report = gr.Markdown(
                             NO_REPORT,
                             elem_id="fovea-report-text",
@@ -134,6 +136,7 @@ def build_page(assistant: Assistant) -> gr.Blocks:
         )  # fmt: skip
         conversation = Conversation(assistant, panels)
         _wire(page, conversation, panels, sample, draft, examples)
+        Reviewing(assistant, conversation, review).wire(session_id, report, downloads)
     return page
 
 

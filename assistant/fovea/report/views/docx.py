@@ -10,6 +10,7 @@ from docx.document import Document
 from docx.shared import Cm, Pt, RGBColor
 
 from fovea.report.model import Section
+from fovea.report.review import shown
 from fovea.report.views.material import Material
 
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
@@ -33,7 +34,7 @@ def docx_bytes(material: Material) -> bytes:
         if picture:
             document.add_picture(io.BytesIO(picture), width=Cm(11))
         document.add_paragraph(f"{handle}, with everything that was outlined", style="Caption")
-    for section in report.sections:
+    for section in shown(report):
         _section(document, section)
     document.add_heading("Sources", 1)
     for entry in report.knowledge:

@@ -15,6 +15,7 @@ from fovea.evidence import Evidence
 from fovea.image import Eye
 from fovea.report.model import Fact, Sentence
 from fovea.report.render import render_markdown
+from fovea.report.review import shown
 from fovea.report.views.material import Material
 from fovea.report.wording import EYE_NAMES
 
@@ -103,7 +104,7 @@ class _Bundle:
     def _observations(self) -> list[dict[str, str]]:
         """One for each fact that the report tells; a fact told twice is one observation."""
         references = {}
-        for section in self._report.sections:
+        for section in shown(self._report):
             for sentence in section.sentences:
                 for fact in sentence.facts:
                     if fact.kind not in ("measurement", "finding", "not_measured", "grade"):
@@ -143,12 +144,13 @@ class _Bundle:
         return made
 
     def _diagnostic_report(self, observations: list[dict[str, str]]) -> dict[str, Any]:
-        said = [sentence.text for sentence in self._report.section("impression").sentences]
+        impression = next(part for part in shown(self._report) if part.key == "impression")
+        said = [sentence.text for sentence in impression.sentences]
         markdown = base64.b64encode(render_markdown(self._report).encode()).decode()
         content: dict[str, Any] = {
             "resourceType": "DiagnosticReport",
             "meta": {"security": [AI_LABEL]},
-            "status": "preliminary",
+            "status": "final" if self._report.signature() else "preliminary",
             "category": [{"text": "Ophthalmology"}],
             "code": {"text": "Retinal photograph report"},
             "subject": self._ref("patient"),
@@ -160,6 +162,9 @@ class _Bundle:
             content["result"] = observations
         if self._report.images:
             content["imagingStudy"] = [self._ref("study")]
+        valid = self._report.signature()
+        if valid:
+            content["resultsInterpreter"] = [{"display": valid.by}]
         return content
 
     def _provenance(self, targets: list[dict[str, str]]) -> dict[str, Any]:
@@ -175,6 +180,10 @@ class _Bundle:
             "activity": {"text": f"Drafted; knowledge base {self._report.knowledge_version}"},
             "agent": [{"type": {"text": "assembler"}, "who": self._ref("software")}],
         }
+        valid = self._report.signature()
+        if valid:
+            reviewer = {"type": {"text": "verifier"}, "who": {"display": valid.by}}
+            content["agent"].append(reviewer)
         return {**content, "entity": used} if used else content
 
 

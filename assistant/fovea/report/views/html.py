@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from html import escape
 
 from fovea.evidence import Evidence
 from fovea.report.model import Row, Section, Sentence
+from fovea.report.review import shown
 from fovea.report.views.material import Material
 from fovea.report.wording import printed
 
@@ -42,6 +43,7 @@ def html_bytes(material: Material) -> bytes:
 def _page(material: Material) -> Iterator[str]:
     report = material.report
     label = f'<p class="state">{escape(report.label)}</p>'
+    known = {*material.cited(), *(f"K:{entry.id}" for entry in report.knowledge)}
     yield "<!DOCTYPE html>"
     yield '<html lang="en"><head><meta charset="utf-8">'
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -53,8 +55,8 @@ def _page(material: Material) -> Iterator[str]:
         picture = material.overlay(handle)
         yield f"<figure>{_image(picture, f'{handle} with what was outlined')}"
         yield f"<figcaption>{handle}, with everything that was outlined</figcaption></figure>"
-    for section in report.sections:
-        yield from _section(section)
+    for section in shown(report):
+        yield from _section(section, known)
     yield "<h2>Evidence</h2>"
     for piece in material.cited().values():
         yield from _evidence(material, piece)
@@ -67,21 +69,21 @@ def _page(material: Material) -> Iterator[str]:
     yield f"{label}</body></html>"
 
 
-def _section(section: Section) -> Iterator[str]:
+def _section(section: Section, known: Set[str]) -> Iterator[str]:
     yield f'<h2 id="s{section.number}">{section.number}. {escape(section.title)}</h2>'
     if section.reason:
         yield f"<p><em>{escape(section.reason)}.</em></p>"
     if section.sentences:
         yield "<ul>"
-        yield from (f"<li>{_sentence(sentence)}</li>" for sentence in section.sentences)
+        yield from (f"<li>{_sentence(sentence, known)}</li>" for sentence in section.sentences)
         yield "</ul>"
     yield from _table(section.rows)
 
 
-def _sentence(sentence: Sentence) -> str:
-    """The words lead to the first thing cited, each citation to its own."""
+def _sentence(sentence: Sentence, known: Set[str]) -> str:
+    """The words lead to the first thing cited, each citation to its own, if the page has it."""
     first = _CITED.search(sentence.text)
-    if first is None:
+    if first is None or not {m[1] for m in _CITED.finditer(sentence.text)} <= known:
         return escape(sentence.text)
     said = escape(sentence.text[: first.start()].rstrip())
     cites = _CITED.sub(

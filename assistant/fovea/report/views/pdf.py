@@ -17,6 +17,7 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Image, Paragraph, SimpleDocTemplate, Spacer, Table
 
 from fovea.report.model import Section
+from fovea.report.review import shown
 from fovea.report.views.material import Material
 
 _FONTS = {"Report": "Vera.ttf", "ReportBold": "VeraBd.ttf", "ReportItalic": "VeraIt.ttf"}
@@ -39,7 +40,7 @@ def pdf_bytes(material: Material) -> bytes:
     for handle in material.photographs:
         story += [_picture(material.overlay(handle)), Spacer(1, 2 * mm)]
         story.append(Paragraph(f"{handle}, with everything that was outlined", styles["small"]))
-    for section in report.sections:
+    for section in shown(report):
         story += _section(section, styles)
     if report.knowledge:
         story.append(Paragraph("Sources", styles["heading"]))

@@ -16,6 +16,7 @@ ENDINGS: Mapping[str, str] = {
     ".pdf": "pdf:pdf_bytes",
     ".docx": "docx:docx_bytes",
     ".fhir.json": "fhir:fhir_bytes",
+    ".dcm": "dicom:dicom_files",
 }
 """File ending to the module of this package and the function that gives the file."""
 
@@ -39,6 +40,9 @@ def ending_of(name: str) -> str:
 def write_report(material: Material, out: Path) -> Path:
     """Writes a report in the format that the ending of `out` names.
 
+    DICOM is several files: beside `r.dcm`, each photograph (`r.img1.dcm`) and its masks
+    (`r.img1.masks.dcm`).
+
     Raises:
         FoveaError: there is no such format.
         ConfigError: the library that writes it is not installed.
@@ -47,10 +51,13 @@ def write_report(material: Material, out: Path) -> Path:
     try:
         view = import_module(f"fovea.report.views.{module}")
     except ModuleNotFoundError as error:
+        extra = "dicom" if module == "dicom" else "export"
         raise ConfigError(
             f"`{out.suffix}` files need the library `{error.name}`",
-            fix="Install Fovea with its exports: pip install 'fovea-assistant[export]'",
+            fix=f"Install Fovea with its exports: pip install 'fovea-assistant[{extra}]'",
         ) from error
-    make: Callable[[Material], bytes] = getattr(view, function)
-    out.write_bytes(make(material))
+    make: Callable[[Material], bytes | dict[str, bytes]] = getattr(view, function)
+    made = make(material)
+    for before, content in made.items() if isinstance(made, dict) else [("", made)]:
+        out.with_suffix(before + out.suffix if before else out.suffix).write_bytes(content)
     return out
