@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from plugin_maker import make_plugin
@@ -136,9 +137,10 @@ def test_report_by_extension(retina_path: Path, tmp_path: Path) -> None:
     fovea("report", retina_path, "--out", tmp_path / "r.json")
     report = json.loads((tmp_path / "r.json").read_text())
     assert len(report["sections"]) == 17
-    for ending in (".dcm", ".rtf"):
-        with pytest.raises(errors.FoveaError, match=rf"`\{ending}`"):
-            fovea("report", retina_path, "--out", tmp_path / f"r{ending}")
+    with pytest.raises(errors.FoveaError, match=r"`\.rtf`"):
+        fovea("report", retina_path, "--out", tmp_path / "r.rtf")
+    fovea("report", retina_path, "--out", tmp_path / "r.dcm")
+    assert pydicom.dcmread(tmp_path / "r.dcm").Modality == "SR"
 
 
 def test_archive_from_folder_to_neighbour(retina_path: Path, tmp_path: Path) -> None:
