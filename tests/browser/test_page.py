@@ -232,6 +232,30 @@ def test_draft_and_download_a_report(open_page: Open, tmp_path: Path) -> None:
         page.click("#fovea-report-button")
 
 
+def test_a_report_is_edited_and_signed(open_page: Open) -> None:
+    page = open_page()
+    page.click("#fovea-sample")
+    page.wait_for_selector(".fv-photo")
+    wait_idle(page)
+    page.click("#fovea-draft")
+    page.wait_for_selector("#fovea-report-text h1", timeout=ANSWER_MS)
+    wait_idle(page)
+    page.click("#fovea-review >> text=Review and sign")
+    page.fill("#fovea-reviewer input, #fovea-reviewer textarea", "Dr Roe")
+    page.click("#fovea-review-sentence input")
+    page.get_by_role("option").filter(has_text="6.1").first.click()
+    words = page.locator("#fovea-review-words textarea")
+    page.wait_for_function("() => document.querySelector('#fovea-review-words textarea').value")
+    words.fill("The vessel density is 0.99 [E1].")
+    page.click("#fovea-review-save")
+    page.wait_for_selector("#fovea-review-said >> text=The change is kept")
+    assert "Not backed by the evidence" in page.inner_text("#fovea-review-said")
+    page.wait_for_selector("#fovea-report-text >> text=The vessel density is 0.99")
+    page.click("#fovea-review-sign")
+    page.wait_for_selector("#fovea-review-said >> text=The report is signed")
+    assert "eviewed by Dr Roe" in page.inner_text("#fovea-report-text")
+
+
 def test_two_people_never_see_each_other(
     server: Server, open_page: Open, retina_path: Path, tmp_path: Path
 ) -> None:

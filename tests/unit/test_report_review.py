@@ -260,7 +260,7 @@ def page(tmp_path):
 
 def test_the_page_offers_edits_and_signs(page):
     own, key = page.controls, page.session.id
-    offered = page.on.offer(key)
+    offered = page.on.offer(key, "")
     places = {where for _, where in offered[own.sentence]["choices"]}
     assert {f"{DISC.number}.1", "10.1"} <= places
     assert not any(where.startswith(("16.", "17.")) for where in places)
@@ -281,4 +281,4 @@ def test_the_page_says_what_is_missing(page):
     assert "name of the reviewer" in page.on.sign(key, " ")[own.said]
     assert "choose a sentence" in page.on.save(key, None, "x", "Dr Roe")[own.said]
     assert "Draft a report" in page.on.sign(None, "Dr Roe")[own.said]
-    assert page.on.offer("0" * 32)[own.sentence]["choices"] == []
+    assert page.on.offer("0" * 32, "")[own.sentence]["choices"] == []

@@ -70,21 +70,26 @@ class Reviewing:
         own = self._controls
         options: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         outputs = [own.sentence, own.words, own.said, report, downloads]
-        report.change(self.offer, [session_id], [own.sentence, own.words, own.said], **options)
+        offered = [own.sentence, own.words, own.said]
+        report.change(self.offer, [session_id, own.said], offered, **options)
         own.sentence.input(self.choose, [session_id, own.sentence], [own.words], **options)
         given = [session_id, own.sentence, own.words, own.name]
         own.save.click(self.save, given, outputs, **options)
         own.sign.click(self.sign, [session_id, own.name], outputs, **options)
 
-    def offer(self, session_id: str | None) -> Update:
-        """The sentences of the last report, and what differs from its draft."""
+    def offer(self, session_id: str | None, said: str) -> Update:
+        """The sentences of the last report, and what differs from its draft.
+
+        What was said of the same state stays: a warning must not go when the report is shown.
+        """
         own, session = self._controls, self._session(session_id)
         report = _last(session) if session else None
         choices = list(_choices(report)) if report else []
+        told = _told(report) if report else ""
         return {
             own.sentence: gr.update(choices=choices, value=None),
             own.words: "",
-            own.said: _told(report) if report else "",
+            own.said: said if told and said.endswith(told) else told,
         }
 
     def choose(self, session_id: str | None, chosen: str | None) -> str:
