@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -308,10 +309,8 @@ def fill_disk(count: int, seed: int, work: Path) -> Iterator[tuple[str, str]]:
         if problems or not said["reads"]:
             yield operation, f"HARMED: {problems} {said}"
         elif said["error"]:
-            yield (
-                operation,
-                "refused, old state" if same else "refused, but the change is there whole",
-            )
+            state = "old state" if same else "but the change is there whole"
+            yield operation, f"refused, {state}"
         else:
             yield operation, "done"
 
@@ -366,9 +365,7 @@ def main() -> None:
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     if given.writer:
-        write_at_random(
-            given.folder, given.writer, given.seed, lambda line: print(line, flush=True)
-        )
+        write_at_random(given.folder, given.writer, given.seed, partial(print, flush=True))
     if given.limited:
         limited(given.folder, given.limited, given.room)
         return
@@ -379,9 +376,8 @@ def main() -> None:
             told[result] += 1
             show("corruptions", number, given.corruptions, told)
         told, longest = Counter(), 0.0
-        for number, (operation, result, seconds) in enumerate(
-            kill(given.kills, given.seed, work), 1
-        ):
+        killed = kill(given.kills, given.seed, work)
+        for number, (operation, result, seconds) in enumerate(killed, 1):
             told[f"{operation}: {result}"] += 1
             longest = max(longest, seconds)
             show("times kill -9", number, given.kills, told)
@@ -394,11 +390,10 @@ def main() -> None:
 
 def show(what: str, number: int, total: int, told: Counter[str]) -> None:
     """Print the counts so far, every fifty times and at the end."""
-    if number % 50 and number != total:
-        return
-    print(f"{number} of {total} {what}")
-    for result, count in sorted(told.items()):
-        print(f"  {count:5d} {result}", flush=True)
+    if number % 50 == 0 or number == total:
+        print(f"{number} of {total} {what}")
+        for result, count in sorted(told.items()):
+            print(f"  {count:5d} {result}", flush=True)
 
 
 if __name__ == "__main__":

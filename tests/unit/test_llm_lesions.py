@@ -157,6 +157,24 @@ def test_a_count_belongs_to_what_it_counts():
     assert struck("There are 4 haemorrhages in the superotemporal quadrant [E5].")
 
 
+def test_a_detail_speaks_for_its_own_finding_only():
+    def struck(text: str, detail: str = "12 counted in the field (range 8 to 17)") -> bool:
+        evidence = found()
+        findings = [
+            f.model_copy(update={"detail": detail}) if f.concept == "haemorrhage" else f
+            for f in evidence.result.findings
+        ]
+        result = evidence.result.model_copy(update={"findings": tuple(findings)})
+        evidence = evidence.model_copy(update={"result": result})
+        return bool(check_text(text, [evidence], KNOWLEDGE).struck)
+
+    said = "Haemorrhages are present: 12 counted in the field (range 8 to 17) [E5]."
+    assert not struck(said)
+    assert struck(said.replace("Haemorrhages", "Hard exudates"))
+    assert struck("There are 99 hard exudates [E5].", detail="99")
+    assert struck("Haemorrhages are present: 99 counted in the field [E5].", detail="99")
+
+
 @pytest.mark.parametrize(
     "text",
     [

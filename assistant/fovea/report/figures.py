@@ -20,6 +20,7 @@ _OPENS = re.compile(
 )
 _NAMED = re.compile(r"\b(?:interval|range|CI)\b(?: of| from| is)?\s*$", re.I)
 _LEADS_ON = re.compile(rf"^{_JOINT}[-−]?\d", re.I)
+_FEWEST_WORDS = 3
 _FOLLOWS = re.compile(rf"^{_JOINT}$", re.I)
 
 
@@ -51,9 +52,9 @@ class Figures:
             mentioned: Quantities that it names, with their places.
             carried: The quantity that the stretch before it named last.
         """
-        details = [f.detail.rstrip(".") for piece in pieces for f in piece.result.findings]
-        for own_words in (*self._facts.case_ids(pieces), *filter(None, details)):
-            text = text.replace(own_words, " " * len(own_words))
+        for case_id in self._facts.case_ids(pieces):
+            text = text.replace(case_id, " " * len(case_id))
+        text = self._without_details(text, pieces)
         found, unread = sentences.numbers(text)
         if unread:
             raise Unsupported("a number in it cannot be read")
@@ -99,6 +100,24 @@ class Figures:
                 names += [entry.name.en, *entry.synonyms.en]
             known.update({tokens(name): concept for name in names})
         return known
+
+    def _without_details(self, text: str, pieces: Sequence[Evidence]) -> str:
+        """The text without details of findings that stand behind the finding they belong to.
+
+        Their numbers are the tool's own words; behind another finding, or without words
+        around them, they are numbers like any other.
+        """
+        findings = [finding for piece in pieces for finding in piece.result.findings]
+        named = sentences.phrases(text, self.names_of({f.concept for f in findings}))
+        for finding in findings:
+            detail = finding.detail.rstrip(".")
+            if len(tokens(detail)) < _FEWEST_WORDS:
+                continue
+            for match in re.finditer(rf"(?<!\w){re.escape(detail)}(?!\w)", text):
+                before = [concept for concept, start, _ in named if start < match.start()]
+                if not before or before[-1] == finding.concept:
+                    text = text[: match.start()] + " " * len(detail) + text[match.end() :]
+        return text
 
     def _findings_named(self, text: str, pieces: Sequence[Evidence]) -> list[tuple[str, int, int]]:
         """Mentions of findings of the evidence that have numbers of their own."""

@@ -7,6 +7,7 @@ with. Scenes come in lessons that share a list of tools, as sessions do.
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -89,7 +90,7 @@ def builtin_intents() -> dict[str, tuple[str, ...]]:
     return {name: tuple(entry["intents"]) for name, entry in grammar("tools").items()}
 
 
-class Writer:
+class Writer(ABC):
     """Writes questions that stand alone."""
 
     def __init__(
@@ -267,9 +268,9 @@ class Writer:
             wishes.append(Wish(tool, ref.images))
         return Scene(images, (), text, tuple(wishes))
 
+    @abstractmethod
     def follow_up(self, images: tuple[ImageFact, ...]) -> Scene:
         """A question that only makes sense after another."""
-        raise NotImplementedError
 
     def earlier(self, images: tuple[ImageFact, ...], tool: str = "") -> tuple[tuple[str, str], ...]:
         """A turn about a tool that went before."""
