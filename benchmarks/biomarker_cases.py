@@ -17,10 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fovea.assistant import Assistant
-from fovea.contract import read_mask
-from fovea.settings import Settings
-
 Bools = NDArray[np.bool_]
 
 TOOLS = ("assess_quality", "segment_optic_disc")
@@ -98,6 +94,10 @@ class Places:
         self._known: dict[str, Any] = (
             json.loads(self._file.read_text()) if self._file.exists() else {}
         )
+        # The measuring itself needs no assistant: its memory is not to count.
+        from fovea.assistant import Assistant
+        from fovea.settings import Settings
+
         # A busy machine must not change what is found.
         settings = Settings(data_dir=cache / "fovea", plugin_timeout_s=3600.0)
         self._assistant = Assistant(settings)
@@ -118,6 +118,8 @@ class Places:
 
     def masks(self, photograph: Path, *names: str) -> dict[str, Bools]:
         """Masks that Fovea's vessel tool draws."""
+        from fovea.contract import read_mask
+
         analysis = self._assistant.analyse(photograph, only=["segment_vessels"])
         found = {a.name: a for e in analysis.evidence.values() for a in e.result.artifacts}
         try:
@@ -126,10 +128,12 @@ class Places:
             self._assistant.store.delete(analysis.session.id)
 
     def _find(self, photograph: Path) -> dict[str, Any]:
+        from fovea.contract import read_mask
+
         analysis = self._assistant.analyse(photograph, only=TOOLS)
         if analysis.refused:
             self._assistant.store.delete(analysis.session.id)
-            raise RuntimeError(" ".join(analysis.refused.values()))
+            raise RuntimeError(" ".join(map(str, analysis.refused.values())))
         results = [evidence.result for evidence in analysis.evidence.values()]
         points = {m.name: m.value for result in results for m in result.measurements}
         masks = {a.name: a.path for result in results for a in result.artifacts}

@@ -7,7 +7,8 @@ PVBM 3.0.1.8 and VascX 2.1.0 are installed into environments of their own in the
 from the package index that pip uses here; one that cannot be installed is said and left out.
 Each toolbox measures each picture in a process of its own, one thread, one after another.
 Seconds are CPU seconds of the measuring: imports and reading the masks are left out for all.
-Memory is the highest resident size of the process, the interpreter and imports included.
+Memory is the highest resident size of the process: whole, with interpreter, imports and the
+masks as read, and what the measuring added to that.
 
 PVBM's set: geometry (8 values), fractals with 25 rotations (4), central retinal equivalents
 (2), and the skeleton that it asks for, on one mask. Fovea's call gives these and everything
@@ -145,21 +146,22 @@ def _add_ratios(values: dict[str, Any]) -> None:
 def print_speed(cases: dict[str, dict[str, dict[str, Any]]]) -> None:
     """Seconds and memory, and PVBM's as multiples of Fovea's."""
     print("\nSpeed and memory: PVBM's set on the vessel mask\n")
-    print(f"{'':28}{'Fovea':>9}{'PVBM':>9}{'ratio':>8}{'Fovea':>10}{'PVBM':>9}{'share':>8}")
+    print(f"{'':26}{'CPU seconds':>26}{'MB added':>26}{'MB whole':>26}")
+    print(" " * 26 + 3 * f"{'Fovea':>10}{'PVBM':>8}{'':>8}")
     for name, found in cases.items():
         if "fovea" not in found:
             continue
-        own = found["fovea"]
-        line = f"{name:28}{own['seconds']['all vessels']:7.2f} s"
-        memory = f"{own['peak_mb']:7.0f} MB"
-        if "pvbm" in found:
-            theirs = sum(found["pvbm"]["seconds"].values())
-            ratio = theirs / own["seconds"]["all vessels"]
-            share = own["peak_mb"] / found["pvbm"]["peak_mb"]
-            line += f"{theirs:7.2f} s{ratio:7.1f}x{memory}{found['pvbm']['peak_mb']:6.0f} MB"
-            line += f"{share:8.2f}"
+        own, theirs = found["fovea"], found.get("pvbm")
+        seconds = own["seconds"]["all vessels"]
+        added, peak = own["peak_mb"] - own["before_mb"], own["peak_mb"]
+        if theirs:
+            slower, larger = sum(theirs["seconds"].values()), theirs["peak_mb"]
+            more = larger - theirs["before_mb"]
+            line = f"{name:26}{seconds:10.2f}{slower:8.2f}{slower / seconds:7.1f}x"
+            line += f"{added:10.0f}{more:8.0f}{added / more:8.2f}"
+            line += f"{peak:10.0f}{larger:8.0f}{peak / larger:8.2f}"
         else:
-            line += memory
+            line = f"{name:26}{seconds:10.2f}{'':16}{added:10.0f}{'':16}{peak:10.0f}"
         print(line)
         whole = own["seconds"]["with arteries and veins"]
         text = f"  Fovea, {own['columns']} columns: {whole:.2f} s, {own['peak_whole_mb']:.0f} MB"

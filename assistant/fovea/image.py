@@ -15,14 +15,16 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fovea import errors
-from fovea.settings import Settings
+
+if TYPE_CHECKING:
+    from fovea.settings import Settings
 
 Eye = Literal["OD", "OS"]
 Pixels = NDArray[np.uint8]
@@ -208,6 +210,8 @@ def open_photograph(
     Raises:
         UnreadableImage, ImageTooSmall, ImageTooLarge, NotAFundusPhotograph.
     """
+    from fovea.settings import Settings
+
     settings = settings or Settings()
     if not path.is_file():
         raise errors.UnreadableImage(

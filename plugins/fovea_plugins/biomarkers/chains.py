@@ -147,19 +147,17 @@ def _links(flat: Indices, stride: int) -> Indices:
 
 def _junction_of(links: Indices, degree: Indices) -> Indices:
     """The junction of each pixel, -1 elsewhere; touching junction pixels are one junction."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     junction = np.full(len(degree), -1, np.int64)
     member = np.flatnonzero(degree >= 3)
     junction[member] = np.arange(len(member))
-    inside = junction[links[(junction[links] >= 0).all(axis=1)]]
-    matrix = coo_array(
-        (np.ones(len(inside), np.int8), (inside[:, 0], inside[:, 1])),
-        shape=(len(member), len(member)),
-    )
-    if len(member):
-        junction[member] = connected_components(matrix, directed=False)[1]
+    first, second = junction[links[(junction[links] >= 0).all(axis=1)]].T
+    # Each takes the lowest number that it touches: a junction is a few pixels across.
+    lowest, before = np.arange(len(member)), None
+    while before is None or (lowest != before).any():
+        before = lowest.copy()
+        np.minimum.at(lowest, first, before[second])
+        np.minimum.at(lowest, second, before[first])
+    junction[member] = np.unique(lowest, return_inverse=True)[1]
     return junction
 
 

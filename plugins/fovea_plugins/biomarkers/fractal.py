@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from fovea.image import Mask
@@ -30,6 +31,9 @@ LEAST_EXTENT_PX = 50.0
 
 CENTRES = 10_000
 """Boxes of one size: a fixed random sample of the mask's pixels where it has more."""
+
+BLOCK = 2_000
+"""Centres that are looked at together."""
 
 LEAST_CENTRES = 100
 """Fewer boxes of a size have no distribution to speak of."""
@@ -92,9 +96,8 @@ class Sandbox:
             return
         self._exact = np.log(np.geomspace(SMALLEST_SHARE * size, LARGEST_SHARE * size, SIZES))
         self._sides, self.centres = box_sides(size), _centres(mask)
-        total = integral(mask)
+        self._total = integral(mask)
         self._inner = _inner_distance(mask, self.centres, float(self._sides[-1]))
-        self._log_mass = [np.log(_masses(total, self.centres, int(s))) for s in self._sides]
 
     def spectra(self, inside: NDArray[np.bool_]) -> list[Multifractal | None]:
         """The dimensions of the mask as seen from its pixels in each region.
@@ -110,16 +113,18 @@ class Sandbox:
         if not len(self.centres):
             return [None] * inside.shape[1]
         counts, logs, powers, weighted = [], [], [], []
-        for side, log_mass in zip(self._sides, self._log_mass, strict=True):
-            weights = (inside & (self._inner >= side / 2.0)[:, None]).astype(np.float64)
-            count = np.maximum(weights.sum(axis=0), 1.0)
+        for side in self._sides.tolist():
+            log_mass = np.log(_masses(self._total, self.centres, side))
+            fits = inside & (self._inner >= side / 2.0)[:, None]
+            found = fits.sum(axis=0).astype(np.float64)
+            count = np.maximum(found, 1.0)
             typical = log_mass.mean()
-            mass = _powers(np.exp(log_mass - typical))
-            total = np.maximum(mass @ weights, np.finfo(float).tiny)
-            counts.append(weights.sum(axis=0))
-            logs.append(log_mass @ weights / count)
+            mean_log, total, mean = _sums(log_mass, typical, fits)
+            total = np.maximum(total, np.finfo(float).tiny)
+            counts.append(found)
+            logs.append(mean_log / count)
             powers.append(np.log(total / count) + ((MOMENTS - 1.0) * typical)[:, None])
-            weighted.append((mass * log_mass) @ weights / total)
+            weighted.append(mean / total)
         d1 = self._slopes(np.array(logs))
         tau, alpha = (
             self._slopes(np.array(values).reshape(len(self._sides), -1)).reshape(len(MOMENTS), -1)
@@ -144,6 +149,29 @@ def multifractal(mask: Mask) -> Multifractal | None:
     """The dimensions of a whole mask (H, W); None where it is too small for a scaling law."""
     sandbox = Sandbox(mask)
     return sandbox.spectra(np.ones((len(sandbox.centres), 1), bool))[0]
+
+
+def _sums(
+    log_mass: Floats, typical: float, fits: NDArray[np.bool_]
+) -> tuple[Floats, Floats, Floats]:
+    """Over the centres of each region: log mass (R,), its moments (Q, R), moments times it.
+
+    Block by block: all moments of all centres at once would be most of the memory.
+    """
+    moments, regions = len(MOMENTS), fits.shape[1]
+    logs, total, mean = (
+        np.zeros(regions),
+        np.zeros((moments, regions)),
+        np.zeros((moments, regions)),
+    )
+    for start in range(0, len(log_mass), BLOCK):
+        part = log_mass[start : start + BLOCK]
+        weights = fits[start : start + BLOCK].astype(np.float64)
+        mass = _powers(np.exp(part - typical))
+        logs += part @ weights
+        total += mass @ weights
+        mean += np.multiply(mass, part, out=mass) @ weights
+    return logs, total, mean
 
 
 def _powers(ratio: Floats) -> Floats:
@@ -269,7 +297,7 @@ def _centres(mask: Mask) -> Indices:
     flat = np.flatnonzero(mask)
     if len(flat) > CENTRES:
         # Not every n-th pixel: that could keep step with a regular pattern.
-        chosen = np.random.default_rng(0).choice(len(flat), CENTRES, replace=False)
+        chosen = default_rng(0).choice(len(flat), CENTRES, replace=False)
         flat = flat[np.sort(chosen)]
     return np.column_stack([flat % mask.shape[1], flat // mask.shape[1]])
 
