@@ -87,8 +87,31 @@ def shapes() -> Iterator[Shape]:
     cross = tube(600, ray(300, 300, 0, -240, 240), ray(300, 300, 60, -240, 240), width=7)
     yield Shape("two vessels that cross: bifurcations", _case(cross, place), 0.0,
                 "bifurcations", "intersections")  # fmt: skip
+    tree = np.zeros((1200, 1200), bool)
+    for level in range(TREE_LEVELS + 1):
+        tree |= tube(1200, *_branches(level), width=14 - 2 * level)
+    place = Place((60.0, 600.0, 20.0), None)
+    yield Shape(f"tree of {TREE_LEVELS} forkings: ends", _case(tree, place),
+                2.0**TREE_LEVELS + 1, "ends", "endpoints")  # fmt: skip
+    yield Shape(f"tree of {TREE_LEVELS} forkings: bifurcations", _case(tree, place),
+                2.0**TREE_LEVELS - 1, "bifurcations", "intersections")  # fmt: skip
     yield from _widths()
     yield from _fractals()
+
+
+TREE_LEVELS = 4
+
+
+def _branches(level: int) -> list[list[Any]]:
+    """The branches of one level of a tree from the left, 0.62 times as long each level."""
+    if not level:
+        return [ray(90, 600, 0, 0, 400)]
+    found = []
+    for (x0, y0), (x1, y1) in _branches(level - 1):
+        before = math.degrees(math.atan2(y1 - y0, x1 - x0))
+        length = 0.62 * math.hypot(x1 - x0, y1 - y0)
+        found += [ray(x1, y1, before + side * 40, 0, length) for side in (-1, 1)]
+    return found
 
 
 def _widths() -> Iterator[Shape]:
