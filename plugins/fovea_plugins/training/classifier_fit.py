@@ -6,7 +6,7 @@ calibration part, which neither the network nor the opinions learned from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,15 +117,51 @@ def fit_judge(
         distances: (N,) from the training photographs.
         datasets: N names; opinions are joined as if every set were of one size.
     """
+    measured = np.array([is_measured(row) for row in evidence])
+    opinions = {
+        name: _opinion_if_enough(
+            evidence, truth[:, column], train & measured & ~np.isnan(truth[:, column])
+        )
+        for column, name in enumerate(TARGETS)
+    }
+    return calibrated(
+        opinions,
+        truth=truth,
+        logits=logits,
+        evidence=evidence,
+        calibration=calibration,
+        datasets=datasets,
+        ood_limit=float(np.quantile(distances[calibration], 0.99)),
+    )
+
+
+def calibrated(
+    opinions: Mapping[str, Opinion | None],
+    *,
+    truth: Array,
+    logits: Array,
+    evidence: Sequence[Evidence],
+    calibration: NDArray[np.bool_],
+    datasets: Sequence[str],
+    ood_limit: float,
+) -> Judge:
+    """The second stage with these opinions; all else is fitted on the calibration part.
+
+    Args:
+        opinions: On measured evidence, by target.
+        truth: (N, 14), NaN where unknown.
+        logits: (N, 14) of the network.
+        evidence: N rows; an empty one where nothing was measured.
+        calibration: (N,) photographs to fit on.
+        datasets: N names; opinions are joined as if every set were of one size.
+        ood_limit: Distance from the training photographs above which doubt is voiced.
+    """
     names = np.array(datasets)
     measured = np.array([is_measured(row) for row in evidence])
     targets = {}
     for column, name in enumerate(TARGETS):
-        known = ~np.isnan(truth[:, column])
-        y, z = truth[:, column], logits[:, column]
-        fit = train & known & measured
-        held = calibration & known
-        opinion = _opinion_if_enough(evidence, y, fit)
+        y, z, opinion = truth[:, column], logits[:, column], opinions[name]
+        held = calibration & ~np.isnan(y)
         alone = Line(0.0, 1.0)
         if _both_classes(y[held]):
             offset, slope = logistic(
@@ -143,7 +179,7 @@ def fit_judge(
             alone, both, opinion if both else None, {}, (0.0, 1.0),
             int(held.sum()), int(y[held].sum()),
         )  # fmt: skip
-    draft = Judge(targets, 0.0, COVERAGE, float(np.quantile(distances[calibration], 0.99)))
+    draft = Judge(targets, 0.0, COVERAGE, ood_limit)
     return _with_cuts(draft, truth, logits, evidence, calibration)
 
 

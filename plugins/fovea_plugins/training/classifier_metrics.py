@@ -69,6 +69,20 @@ def expected_calibration_error(truth: Values, probability: Values, *, bins: int 
     return float(sum(gaps) / len(order))
 
 
+def calibration_error_by_chance(probability: Values, *, draws: int = 200) -> tuple[float, float]:
+    """Mean and 95th percentile of the calibration error if every probability held.
+
+    Few cases a bin differ from their probability by chance alone (consistency resampling:
+    Broecker and Smith 2007, Weather Forecast 22:651-661).
+    """
+    rng = np.random.default_rng(0)
+    found = [
+        expected_calibration_error((rng.random(len(probability)) < probability) * 1.0, probability)
+        for _ in range(draws)
+    ]
+    return float(np.mean(found)), float(np.quantile(found, 0.95))
+
+
 def sensitivity_at(truth: Values, score: Values, *, specificity: float) -> float | None:
     """Largest sensitivity at this specificity or more; None with one class only."""
     positive = np.asarray(truth) > 0.5

@@ -56,6 +56,17 @@ class Table:
         """(N,) whether the case is used for one of these."""
         return np.array([case.use in names for case in self.cases])
 
+    def part(self, keep: NDArray[np.bool_]) -> Table:
+        """The cases at which (N,) is true."""
+        index: list[int] = np.flatnonzero(keep).tolist()
+        return Table(
+            tuple(self.cases[i] for i in index),
+            self.truth[index],
+            self.logits[index],
+            self.pooled[index],
+            tuple(self.evidence[i] for i in index),
+        )
+
 
 def read_table(reader: ClassifierReader, cases: Sequence[Case]) -> Table:
     """Runs the network on every case, as the plugin would."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fovea.errors import UnreadableImage
-from fovea_plugins.classifier.judge import Judge, Judged, median_grade, sigmoid
+from fovea_plugins.classifier.judge import Judge, Judged, median_grade
 from fovea_plugins.classifier.picture import square_view
 from fovea_plugins.classifier.reading import ClassifierReader
 from fovea_plugins.classifier.targets import CONDITIONS, GRADES, REFERABLE, TARGETS
@@ -23,13 +23,21 @@ from fovea_plugins.training import classifier_metrics as metrics
 from fovea_plugins.training.classifier_data import Case, find_cases, read_photograph
 from fovea_plugins.training.classifier_ship import Table, read_table
 from fovea_plugins.training.corrupt import CORRUPTIONS, SEVERITIES, corrupt
+from fovea_plugins.training.measure_calibration import (
+    Array,
+    Figures,
+    calibration_figures,
+    judge_all,
+    probabilities,
+    risk_figures,
+    set_figures,
+    split_figures,
+)
 
 CORRUPTED = 80
 """Photographs on which corruptions are measured: 12 x 5 passes over all would take an hour."""
 
 OLD_AGE = 60.0
-Figures = dict[str, Any]
-Array = NDArray[np.float64]
 
 
 def evaluate(root: Path, weights: Path | None) -> Figures:
@@ -39,15 +47,16 @@ def evaluate(root: Path, weights: Path | None) -> Figures:
         UnreadableImage: no photographs of a validation part below `root`.
     """
     reader = ClassifierReader.read(weights or shipped_weights())
-    cases = [case for case in find_cases(root) if case.use == "val"]
-    if not cases:
+    cases = [case for case in find_cases(root) if case.use in ("calibration", "val")]
+    if not any(case.use == "val" for case in cases):
         raise UnreadableImage(
             "There are no photographs to measure on",
             where=root.name,
             why="None has `val` in the column `use`",
             fix="Name a folder with a validation part",
         )
-    table = read_table(reader, cases)
+    both = read_table(reader, cases)
+    table = both.part(both.use("val"))
     judged = judge_all(reader.judge, table)
     return {
         "targets": target_figures(table, judged),
@@ -56,26 +65,17 @@ def evaluate(root: Path, weights: Path | None) -> Figures:
         "calibration": calibration_figures(table, judged),
         "prediction_sets": set_figures(table, judged, reader.judge),
         "risk_coverage": risk_figures(table, judged),
+        "over_random_splits": split_figures(both, reader.judge),
         "opinions": opinion_figures(table, judged),
         "subgroups": subgroup_figures(table, judged),
         "patients": patient_figures(table, judged),
-        "corruptions": corruption_figures(reader, cases),
+        "corruptions": corruption_figures(reader, table.cases),
     }
 
 
 def shipped_weights() -> Path:
     """The weight file of the plugin."""
     return Path(__file__).parents[1] / "classifier/weights/classifier.safetensors"
-
-
-def judge_all(judge: Judge, table: Table) -> list[dict[str, Judged]]:
-    """Both opinions on every photograph."""
-    pairs = zip(table.logits, table.evidence, strict=True)
-    return [judge.judge(logits.tolist(), row) for logits, row in pairs]
-
-
-def _probabilities(judged: Sequence[Mapping[str, Judged]], name: str) -> Array:
-    return np.array([one[name].probability for one in judged])
 
 
 def _auc(table: Table, name: str, score: Array, keep: NDArray[Any]) -> Figures | None:
@@ -107,12 +107,12 @@ def target_figures(table: Table, judged: Sequence[Mapping[str, Judged]]) -> Figu
     every = np.ones(len(table.cases), bool)
     found: Figures = {}
     for name in TARGETS:
-        figures = _auc(table, name, _probabilities(judged, name), every)
+        figures = _auc(table, name, probabilities(judged, name), every)
         if figures:
             found[name] = figures
     of_odir = [found[name]["auc"] for name in CONDITIONS if name in found]
     if of_odir:
-        scores = {name: _probabilities(judged, name) for name in CONDITIONS}
+        scores = {name: probabilities(judged, name) for name in CONDITIONS}
         found["odir_macro"] = _macro(table, scores)
     return found
 
@@ -147,11 +147,11 @@ def by_dataset(table: Table, judged: Sequence[Mapping[str, Judged]]) -> Figures:
             network = np.array([one[name].network for one in judged])
             second = np.array([_or_nan(one[name].evidence) for one in judged])
             rows[name] = {
-                "both": _auc(table, name, _probabilities(judged, name), here),
+                "both": _auc(table, name, probabilities(judged, name), here),
                 "network": _auc(table, name, network, here),
                 "evidence": _auc(table, name, second, here & ~np.isnan(second)),
                 "both_where_measured": _auc(
-                    table, name, _probabilities(judged, name), here & measured
+                    table, name, probabilities(judged, name), here & measured
                 ),
             }
         found[dataset] = rows
@@ -186,65 +186,6 @@ def grade_figures(table: Table, judged: Sequence[Mapping[str, Judged]], judge: J
             "n": len(picked),
         }
     return found
-
-
-def calibration_figures(table: Table, judged: Sequence[Mapping[str, Judged]]) -> Figures:
-    """Calibration error of every target, of the bare network and after the second stage."""
-    found: Figures = {}
-    for column, name in enumerate(TARGETS):
-        known = ~np.isnan(table.truth[:, column])
-        truth = table.truth[known, column]
-        if len(truth) < 20:
-            continue
-        bare = np.array([sigmoid(value) for value in table.logits[known, column]])
-        after = _probabilities(judged, name)[known]
-        found[name] = {
-            "before": round(metrics.expected_calibration_error(truth, bare), 4),
-            "after": round(metrics.expected_calibration_error(truth, after), 4),
-            "n": len(truth),
-        }
-    return found
-
-
-def set_figures(table: Table, judged: Sequence[Mapping[str, Judged]], judge: Judge) -> Figures:
-    """How often prediction sets hold the truth, and how large they are."""
-    columns = [TARGETS.index(name) for name in GRADES]
-    graded = [i for i in range(len(judged)) if not np.isnan(table.truth[i, columns]).any()]
-    sets = {i: judge.grade_set(judged[i]) for i in graded}
-    truth = {i: int(table.truth[i, columns].sum()) for i in graded}
-    found: Figures = {
-        "grade": {
-            "nominal": judge.coverage,
-            "coverage": round(float(np.mean([truth[i] in sets[i] for i in graded])), 4),
-            "mean_size": round(float(np.mean([len(sets[i]) for i in graded])), 2),
-            "n": len(graded),
-        }
-    }
-    for column, name in enumerate(TARGETS):
-        known = ~np.isnan(table.truth[:, column])
-        if not known.any():
-            continue
-        y, p = table.truth[known, column] > 0.5, _probabilities(judged, name)[known]
-        low, high = judge.targets[name].doubtful
-        held = np.where(y, p >= low, p <= high)
-        found[name] = {
-            "coverage": round(float(held.mean()), 4),
-            "both_answers": round(float(((p >= low) & (p <= high)).mean()), 4),
-            "n": int(known.sum()),
-        }
-    return found
-
-
-def risk_figures(table: Table, judged: Sequence[Mapping[str, Judged]]) -> Figures:
-    """Wrong answers about referable retinopathy when the least clear ones are left out."""
-    column = TARGETS.index(REFERABLE)
-    known = ~np.isnan(table.truth[:, column])
-    truth, p = table.truth[known, column], _probabilities(judged, REFERABLE)[known]
-    curve = {
-        f"{round(100 * c)}": round(metrics.risk_at(truth, p, coverage=c), 4)
-        for c in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
-    }
-    return {"wrong_at_coverage": curve, "n": int(known.sum())}
 
 
 def opinion_figures(table: Table, judged: Sequence[Mapping[str, Judged]]) -> Figures:
@@ -282,7 +223,7 @@ def subgroup_figures(table: Table, judged: Sequence[Mapping[str, Judged]]) -> Fi
         rows: Figures = {}
         for label in sorted({one for one in labels if one}):
             keep = np.array([one == label for one in labels])
-            figures = _auc(table, REFERABLE, _probabilities(judged, REFERABLE), keep)
+            figures = _auc(table, REFERABLE, probabilities(judged, REFERABLE), keep)
             if figures and min(figures["positive"], figures["n"] - figures["positive"]) >= 5:
                 rows[label] = {k: figures[k] for k in ("auc", "interval", "n", "positive")}
         values = [row["auc"] for row in rows.values()]
