@@ -80,6 +80,29 @@ def test_far_too_dark_is_not_gradable(assess, retina):
         assert result.finding("quality").value == "reject"
 
 
+def fogged(retina: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """The frame of the sample with an even colour in it, and a little light from one side."""
+    inside = retina.mean(axis=2, keepdims=True) > 12
+    light = np.linspace(0.9, 1.1, retina.shape[1])[None, :, None]
+    noise = np.random.default_rng(0).normal(0, 0.7, retina.shape)
+    return np.where(inside, np.clip(light * colour + noise, 0, 255), 0).astype(np.uint8)
+
+
+def test_a_round_field_that_shows_nothing_is_left_open_and_rejected(assess, retina):
+    result = assess(fogged(retina, (150, 95, 60)))
+    assert state(result, "fundus_photograph") == "indeterminate"
+    assert "opaque media" in result.finding("fundus_photograph").detail
+    assert result.finding("quality").value == "reject"
+    assert state(result, "gradable_disc") == "not_assessable"
+    assert place(result, "disc") is None
+    assert "not a retinal" not in result.summary.lower()
+
+
+@pytest.mark.parametrize("colour", [(60, 90, 150), (90, 150, 90)])
+def test_a_round_field_in_colours_of_nothing_in_an_eye_is_no_retina(assess, retina, colour):
+    assert state(assess(fogged(retina, colour)), "fundus_photograph") == "absent"
+
+
 def test_low_light_is_still_a_retina_with_its_landmarks(assess, retina):
     result = assess(np.round(retina * 0.25).astype(np.uint8))
     assert state(result, "fundus_photograph") == "present"

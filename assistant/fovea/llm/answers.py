@@ -30,6 +30,7 @@ _ACRONYMS = {"dr": "DR", "cdr": "CDR", "avr": "AVR", "pdr": "PDR", "npdr": "NPDR
 _SHOWN = 3
 _MEASURING = frozenset({"measure_biomarkers", "segment_optic_disc"})
 _NOTE = "Note: "
+_IS_A = {"present": "is", "absent": "is not", "indeterminate": "may or may not be"}
 
 
 @dataclass(frozen=True)
@@ -277,9 +278,8 @@ class _Composer:
         if finding.concept == "eye" and finding.value in {"OD", "OS"}:
             eye = _EYES["OD" if finding.value == "OD" else "OS"]
             body = f"The photograph{self._handle()} shows the {eye}{detail}"
-        elif finding.concept == "fundus_photograph" and finding.state in {"present", "absent"}:
-            said = "is" if finding.state == "present" else "is not"
-            body = f"The picture{self._handle()} {said} a fundus photograph{detail}"
+        elif finding.concept == "fundus_photograph" and finding.state in _IS_A:
+            body = f"The picture{self._handle()} {_IS_A[finding.state]} a fundus photograph{detail}"
         elif finding.value is not None and finding.state == "present":
             body = f"{_capital(name)}{where}: {finding.value.replace('_', ' ')}{detail}"
         elif finding.concept.startswith(("gradable", "ungradable")):

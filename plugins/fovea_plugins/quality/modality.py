@@ -8,6 +8,7 @@ the field ends in a round edge) against what lies beyond the range that retinas 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -34,13 +35,40 @@ REASONS = {
 }
 
 
+FEATURELESS = 0.0125
+"""90th percentile of line contrast below which the round field of a camera shows nothing that
+would tell a retina behind opaque media from anything else; all six of 889
+training photographs that were refused lie below it."""
+
+CAMERA_EDGE, CAMERA_WARM = 0.25, 0.95
+"""Least share of the circle at which a camera's field visibly ends, and of warm colours in it;
+all refused training photographs have more."""
+
+NOTHING_SEEN = (
+    "Nothing can be seen in the round field: opaque media, a failed flash or no eye before the "
+    "camera."
+)
+
+
 @dataclass(frozen=True)
 class Modality:
-    """The verdict; `reason` is in plain words, also when it is a fundus photograph."""
+    """The verdict; `reason` is in plain words, also when it is a fundus photograph.
 
-    fundus: bool
+    Attributes:
+        state: Whether it is a fundus photograph; `indeterminate` for the round field of a
+            camera in which nothing can be seen.
+        reason: Why.
+        probability: Of a fundus photograph.
+    """
+
+    state: Literal["present", "absent", "indeterminate"]
     reason: str
     probability: float
+
+    @property
+    def fundus(self) -> bool:
+        """Whether it may be judged as a fundus photograph."""
+        return self.state == "present"
 
 
 def measure_evidence(examined: Examination) -> dict[str, float]:
@@ -98,16 +126,27 @@ def judge_modality(examined: Examination, model: Linear, ranges: Ranges) -> Moda
     """Whether the opened picture is a retinal photograph."""
     inner = examined.lines.inner
     if not inner.any():
-        return Modality(False, "The picture has no area large enough to be a retina.", 0.0)
-    if float(np.percentile(examined.lines.dark[inner], 90)) < MIN_STRUCTURE:
-        return Modality(False, "The picture is blank: it shows no structure.", 0.0)
+        return Modality("absent", "The picture has no area large enough to be a retina.", 0.0)
     features = fundus_features(examined, ranges)
     probability = float(model.probabilities(features)[0])
-    if probability >= 0.5:
-        return Modality(True, _why_fundus(examined), probability)
+    contrast = float(np.percentile(examined.lines.dark[inner], 90))
+    if contrast >= MIN_STRUCTURE and probability >= 0.5:
+        return Modality("present", _why_fundus(examined), probability)
+    if contrast < FEATURELESS and _by_a_camera(examined):
+        return Modality("indeterminate", NOTHING_SEEN, probability)
+    if contrast < MIN_STRUCTURE:
+        return Modality("absent", "The picture is blank: it shows no structure.", 0.0)
     parts = model.parts(features)
     groups = {reason: sum(parts[name] for name in names) for names, reason in REASONS.items()}
-    return Modality(False, min(groups, key=lambda reason: groups[reason]), probability)
+    return Modality("absent", min(groups, key=lambda reason: groups[reason]), probability)
+
+
+def _by_a_camera(examined: Examination) -> bool:
+    """Whether the picture has the dark frame, round edge and warm light of a fundus camera."""
+    evidence, appearance = measure_evidence(examined), measure_appearance(examined)
+    warm = appearance["warm"]
+    framed = evidence["corners"] == 1.0 and evidence["edge"] >= CAMERA_EDGE
+    return framed and (warm is None or warm >= CAMERA_WARM)
 
 
 def _why_fundus(examined: Examination) -> str:

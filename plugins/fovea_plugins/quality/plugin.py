@@ -74,7 +74,7 @@ class AssessQuality(Plugin[NoArgs]):
         examined = examine(context.image, network)
         modality = judge_modality(examined, fitted.fundus, fitted.appearance)
         if not modality.fundus:
-            return _not_a_fundus(modality)
+            return _not_judged(modality)
         view, disc, fovea = examined.view, examined.disc, examined.fovea
         visibility = grading.measure_visibility(view, examined.lines)
         quality = grading.grade_quality(grading.grade_features(examined, visibility), fitted.grade)
@@ -122,19 +122,25 @@ class AssessQuality(Plugin[NoArgs]):
         )
 
 
-def _not_a_fundus(modality: Modality) -> Result:
-    reason = modality.reason
-    why = "The picture is not a retinal photograph."
-    rest = ("quality", *(f"gradable_{name}" for name in STRUCTURES), "eye", "field")
+def _not_judged(modality: Modality) -> Result:
+    """Nothing is judged: it is no retinal photograph, or shows nothing that could tell."""
+    blank = modality.state == "indeterminate"
+    said = "Not gradable." if blank else "Not a retinal photograph."
+    why = "Nothing can be seen in it." if blank else "The picture is not a retinal photograph."
+    rest = (*(f"gradable_{name}" for name in STRUCTURES), "eye", "field")
+    quality = Finding(concept="quality", state="not_assessable", detail=why)
+    if blank:
+        quality = Finding(concept="quality", state="present", value="reject", detail=why)
     return Result(
-        summary=f"Not a retinal photograph. {reason}",
+        summary=f"{said} {modality.reason}",
         findings=(
             Finding(
                 concept="fundus_photograph",
-                state="absent",
-                detail=reason,
+                state=modality.state,
+                detail=modality.reason,
                 probability=round(modality.probability, 4),
             ),
+            quality,
             *(Finding(concept=name, state="not_assessable", detail=why) for name in rest),
         ),
         not_measured=tuple(

@@ -52,9 +52,18 @@ def read_shipped(fitted: Path | None) -> tuple[LandmarkNetwork, Fitted]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of one photograph, and how long it took."""
+    """What the gate says of one photograph, and how long it took.
+
+    Attributes:
+        fundus: Whether it is judged further.
+        kept: Whether it is not called something else than a fundus photograph.
+        chances: Of reject, usable and good.
+        eye: `OD`, `OS` or None.
+        seconds: By the clock.
+    """
 
     fundus: bool
+    kept: bool
     chances: tuple[float, float, float]
     eye: str | None
     seconds: float
@@ -69,11 +78,12 @@ def judge(photograph: Photograph, network: LandmarkNetwork, fitted: Fitted) -> V
     """The verdict on an opened picture."""
     started = time.perf_counter()
     examined = examine(photograph, network)
-    fundus = judge_modality(examined, fitted.fundus, fitted.appearance).fundus
+    modality = judge_modality(examined, fitted.fundus, fitted.appearance)
     usable, good = fitted.grade.probabilities(_grade_features(examined))
     eye = infer_eye(examined.view, examined.disc, examined.fovea).value
     seconds = time.perf_counter() - started
-    return Verdict(fundus, (1.0 - usable, usable - good, good), eye, seconds)
+    kept = modality.state != "absent"
+    return Verdict(modality.fundus, kept, (1.0 - usable, usable - good, good), eye, seconds)
 
 
 def _grade_features(examined: Examination) -> dict[str, float]:
@@ -133,7 +143,8 @@ def _of_set(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "photographs": len(rows),
         "kept": _kept(rows),
-        "refused_names": [row["name"] for row in rows if not row["verdict"].fundus],
+        "judged": metrics.summary([float(row["verdict"].fundus) for row in rows]),
+        "refused_names": [row["name"] for row in rows if not row["verdict"].kept],
         "eye": eyes(rows),
         "grades": grades(
             [row["grade"] for row in graded], [row["verdict"].chances for row in graded]
@@ -145,7 +156,7 @@ def _of_set(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _kept(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    return metrics.summary([float(row["verdict"].fundus) for row in rows])
+    return metrics.summary([float(row["verdict"].kept) for row in rows])
 
 
 def _refused(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
