@@ -13,8 +13,9 @@ from routing_tools import offered, tool
 from fovea.errors import ModelUnavailable
 from fovea.llm.backends import PROFILE, read_profile, write_profile
 from fovea.llm.base import ImageFact, ToolSpec, session_facts
-from fovea.llm.compact import CHAT_TEMPLATE, OWN_TOOLS, tools_text, turn_text
+from fovea.llm.compact import CHAT_TEMPLATE, OWN_TOOLS, aliases_of, tools_text, turn_text
 from fovea.llm.embedded import CompactTurn
+from fovea.llm.suggestion import suggestion
 from fovea.llm.training.lessons import NEVER_TAUGHT, lesson, lessons, tools_prompt
 from fovea.llm_evaluation import Case, Figures, evaluate, problems
 from fovea.settings import Settings
@@ -52,8 +53,11 @@ def test_the_chat_template_prints_what_training_reads(images: int) -> None:
     printed = jinja2.Template(CHAT_TEMPLATE).render(
         tools=listed, messages=chat, add_generation_prompt=True
     )
-    expected = tools_text(made.tools) + turn_text(made.images, made.history, made.question)
-    assert printed == expected
+    names = [tool.name for tool in made.tools]
+    aliases = dict(zip(names, aliases_of(names), strict=True))
+    said = suggestion(made.question, made.history, made.images, made.tools, aliases)
+    asked = turn_text(made.images, made.history, made.question, said)
+    assert printed == tools_text(made.tools) + asked
     assert "<t13> estimate pallor: rates nerve pale" in printed
     assert "(t3)" in printed, "a person must not write marks"
 

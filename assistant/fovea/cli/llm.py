@@ -55,6 +55,19 @@ def train(
 
 
 @app.command()
+def fit(
+    out: Annotated[Path, typer.Option(help="Folder for the word model of the planner.")],
+) -> None:
+    """Fit the planner's word model on the written questions. Example: fovea llm fit --out out."""
+    from fovea.llm.training.fitting import Examples, save
+    from fovea.llm.training.fitting import fit as fit_words
+    from fovea.llm.training.written import written
+
+    note(f"Fitting on {len(written())} questions ...")
+    typer.echo(str(save(fit_words(Examples.of(written())), out)))
+
+
+@app.command()
 def evaluate(
     file: Annotated[
         list[Path] | None,

@@ -110,19 +110,23 @@ def shortened(role: str, text: str) -> str:
 
 
 def turn_text(
-    images: Sequence[ImageFact], history: Sequence[tuple[str, str]], question: str
+    images: Sequence[ImageFact],
+    history: Sequence[tuple[str, str]],
+    question: str,
+    suggested: str = "",
 ) -> str:
-    """What follows the list of tools: photographs, the last turns, the question.
+    """What follows the list of tools: photographs, the last turns, the question, a suggestion.
 
     Args:
         images: Photographs of the session.
         history: Earlier turns as (`user` or `assistant`, text), oldest first.
         question: The question.
+        suggested: Tokens that another planner would answer with.
     """
     parts = [f"{IMAGES} {images_text(images)}".strip()]
     for role, text in list(history)[-4:]:
         parts.append(f"{USER if role == 'user' else BOT} {shortened(role, text)}")
-    parts.append(f"{USER} {plain(question)[-_QUESTION_CHARS:]}")
+    parts.append(f"{USER} {plain(question)[-_QUESTION_CHARS:]}{suggested}")
     return "".join([*parts, ANSWER])
 
 
@@ -131,12 +135,14 @@ def as_chat(
     images: Sequence[ImageFact],
     history: Sequence[tuple[str, str]],
     question: str,
+    suggested: str = "",
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Tools and messages for the chat template, which prints them as the functions above do."""
     listed = [{"name": t.name, "description": tool_words(t.name, t.description)} for t in tools]
     messages = [{"role": "system", "content": images_text(images)}]
     messages += [{"role": r, "content": shortened(r, t)} for r, t in list(history)[-4:]]
-    messages.append({"role": "user", "content": plain(question)[-_QUESTION_CHARS:]})
+    asked = plain(question)[-_QUESTION_CHARS:]
+    messages.append({"role": "user", "content": f"{asked}{suggested}"})
     return listed, messages
 
 

@@ -38,6 +38,7 @@ from fovea.llm.planning import (
     abilities,
     how_many,
 )
+from fovea.llm.suggestion import suggestion
 
 _TOKEN = re.compile(r"<(t\d+|i\d+|all|[a-z_]+)>")
 _PAIR = ("first", "second")
@@ -79,7 +80,10 @@ class CompactTurn:
 
     def chat(self) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
         """Tools and messages for the chat template."""
-        return as_chat(self.tools, self.images, self.history, self.question)
+        names = [tool.name for tool in self.tools]
+        aliases = dict(zip(names, aliases_of(names), strict=True))
+        said = suggestion(self.question, self.history, self.images, self.tools, aliases)
+        return as_chat(self.tools, self.images, self.history, self.question, said)
 
     def grammar(self) -> str:
         """What may be answered in this turn.

@@ -13,7 +13,8 @@ from fovea.llm.clause import LOOKUP, OVERVIEW, Ask
 from fovea.llm.intents import Reading, read_conversation
 from fovea.llm.lexicon import load_lexicon
 from fovea.llm.matching import match_tools, vocabulary
-from fovea.llm.selection import Selection
+from fovea.llm.selection import Selection, read_selection
+from fovea.llm.wishes import Turn, wish_model
 
 EYE_NAMES: Mapping[Eye, str] = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
 
@@ -48,6 +49,9 @@ NEED_IMAGE = "Please add a photograph first; without one there is nothing to mea
 NEED_SECOND = "Please add a second photograph, of the other eye or of another visit, to compare."
 NO_TOOLS = "No plugin is installed that I could use."
 NEED_OTHER = "Please add a photograph of the other eye."
+KEPT, ADDED = 0.25, 0.45
+"""Least probability, by the word model, of a tool that the rules name, and of another."""
+
 _QUALITY, _REST = "I can assess image quality instead.", "I can measure everything else."
 PURPOSES: Mapping[str, tuple[str, str]] = {
     "assess_quality": ("assessing image quality", _REST),
@@ -106,7 +110,10 @@ def abilities(tools: Collection[str]) -> str:
 
 
 def plan_turn(
-    questions: Sequence[str], images: Sequence[ImageFact], tools: Sequence[ToolSpec]
+    questions: Sequence[str],
+    images: Sequence[ImageFact],
+    tools: Sequence[ToolSpec],
+    said: str = "",
 ) -> Plan:
     """The calls that answer the last of `questions`.
 
@@ -114,15 +121,15 @@ def plan_turn(
         questions: All questions of the person, oldest first.
         images: Photographs of the session.
         tools: Tools that were bound; no other tool is ever called.
+        said: The last answer before the last question.
     """
     readings = read_conversation(questions, extra=vocabulary(tools), pictured=bool(images))
     focus = _Focus()
     for reading in readings[:-1]:
         for ask in reading.asks:
             _resolve(ask.selection, images, focus)
-    return _Planner(images, {tool.name: tool for tool in tools}, focus).plan(
-        questions[-1], readings[-1]
-    )
+    turn = Turn.of(questions[-1], questions[:-1], said, readings[-1], len(images))
+    return _Planner(images, {tool.name: tool for tool in tools}, focus).plan(turn, readings[-1])
 
 
 class _Planner:
@@ -132,8 +139,10 @@ class _Planner:
         self.images, self.tools, self.focus = images, tools, focus
         self.notes: list[str] = []
 
-    def plan(self, question: str, reading: Reading) -> Plan:
-        asks = self._with_other_tools(reading)
+    def plan(self, turn: Turn, reading: Reading) -> Plan:
+        question, asks = turn.question, self._with_other_tools(reading)
+        if all(ask.tool in PURPOSES for ask in asks) and reading.reply not in {"empty", "hostile"}:
+            asks = _by_words(asks, turn, reading)
         if not asks:
             kind = reading.reply or ("empty" if reading.negated else "outside")
             able = "" if kind == "thank" else abilities(self.tools)
@@ -233,6 +242,26 @@ class _Planner:
                 if schema.get("type") == "integer":
                     arguments[name] = int(min(max(wanted, low), high))
         return arguments
+
+
+def _by_words(asks: Sequence[Ask], turn: Turn, reading: Reading) -> list[Ask]:
+    """The asks for the tools that all the words of the question wish for.
+
+    The rules say about which photographs and what in particular; whether a tool is meant at
+    all the word model decides, which has seen what the rules think.
+    """
+    chances = wish_model().chances(turn)
+    named, where = {ask.tool for ask in asks}, read_selection(reading.words)
+    return [ask for ask in asks if chances[ask.tool] >= KEPT or _lacks_one(ask, turn)] + [
+        Ask(tool, query=turn.question if tool == LOOKUP else "", selection=where)
+        for tool, chance in chances.items()
+        if chance >= ADDED and tool not in named
+    ]
+
+
+def _lacks_one(ask: Ask, turn: Turn) -> bool:
+    """Whether the second photograph is missing: then that is said, and nothing is called."""
+    return ask.tool == "compare_images" and turn.images < 2
 
 
 def _resolve(

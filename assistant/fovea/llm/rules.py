@@ -78,7 +78,8 @@ class RulesChatModel(BoundModel):
         turn = messages[start + 1 :] if start is not None else []
         # Planned as before the calls: an eye that they found must not change what was asked.
         known = self._images(messages[: len(messages) - len(turn)])
-        plan = plan_turn(questions or [""], known, self.tools)
+        said = [str(m.text) for m in messages[:start] if isinstance(m, AIMessage) and m.text]
+        plan = plan_turn(questions or [""], known, self.tools, said[-1] if said else "")
         images = self._images(messages)
         if any(isinstance(message, ToolMessage) for message in turn):
             # Without a plan of its own there is nothing that it could not do.

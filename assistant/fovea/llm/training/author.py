@@ -22,12 +22,21 @@ from fovea.llm.training.scenes import (
     Wish,
     Writer,
 )
+from fovea.llm.training.written import written
 
 _ABOUT_NUMBERS = (DISC, BIOMARKERS)
 
 
 class Author(Writer):
     """Writes scenes for one lesson, follow-ups among them."""
+
+    def as_written(self) -> Scene:
+        """A question that was worded by itself; none that a further tool of the lesson might answer."""
+        for _ in range(8):
+            made = self.chance.choice(written())
+            if not made.part and not any(word in made.question.lower() for word in self.named):
+                break
+        return self._noisy(made.scene(self.chance))
 
     def follow_up(self, images: tuple[ImageFact, ...]) -> Scene:
         """A question that only makes sense after another."""

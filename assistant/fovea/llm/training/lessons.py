@@ -5,19 +5,26 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fovea.llm.base import ToolSpec
 from fovea.llm.compact import END, OWN_TOOLS, TOOL_TOKENS, tool_words, turn_text
+from fovea.llm.suggestion import suggestion
 from fovea.llm.training.author import Author
 from fovea.llm.training.phrases import grammar, lines
-from fovea.llm.training.scenes import LOOKUP, Lesson
+from fovea.llm.training.scenes import COMPARE, LOOKUP, WITHOUT_HANDLE, Lesson, Scene
 from fovea.llm.training.strangers import Stranger, offered_strangers
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SCENES_PER_LESSON = 14
+WRITTEN = 0.6
+"""Share of the scenes that were worded one by one."""
+
+SUGGESTED = 0.85
+"""Share of the scenes in which the planner sees what the rules would answer."""
+
 # Subjects that no training data mentions: what they reach shows whether descriptions are read.
 NEVER_TAUGHT = frozenset(
     {"retinal_age", "tessellation", "rotation", "icd_code", "bone_spicules", "macular_thickness",
@@ -64,7 +71,9 @@ def lesson(
         frozenset(n for n, s in strangers.items() if s.kind == "blind") | ({LOOKUP} & set(tools)),
     )
     author = Author(chance, topics, strangers)
-    made.scenes = [author.scene() for _ in range(scenes)]
+    made.scenes = [
+        author.as_written() if chance.random() < WRITTEN else author.scene() for _ in range(scenes)
+    ]
     return made
 
 
@@ -104,6 +113,29 @@ class Tokens:
     turns: list[tuple[list[int], int]]
 
 
+def suggested(made: Lesson, scene: Scene) -> str:
+    """What the rules planner would answer in a scene."""
+    handles = [image.handle for image in scene.images]
+    own = {
+        name: ToolSpec(name, "", _parameters(name, handles))
+        for name in OWN_TOOLS
+        if name not in made.tools
+    }
+    aliases = {name: made.aliases[name] for name in own}
+    aliases |= {tool.name: made.aliases[name] for name, tool in made.tools.items()}
+    tools = [*own.values(), *made.tools.values()]
+    return suggestion(scene.question, scene.history, scene.images, tools, aliases)
+
+
+def _parameters(name: str, handles: Sequence[str]) -> dict[str, Any]:
+    one = {"type": "string", "enum": list(handles)}
+    if name == COMPARE and len(handles) > 1:
+        return {"properties": {"first": one, "second": one}, "required": ["first", "second"]}
+    if name in WITHOUT_HANDLE or not handles:
+        return {}
+    return {"properties": {"image": one}, "required": ["image"]}
+
+
 def encoded(made: Lesson, chance: random.Random, tokenizer: Tokenizer) -> Tokens:
     """The lesson in tokens."""
 
@@ -114,6 +146,8 @@ def encoded(made: Lesson, chance: random.Random, tokenizer: Tokenizer) -> Tokens
     turns = []
     for scene in made.scenes:
         answer = ids(made.answer(scene) + END)
-        asked = ids(turn_text(scene.images, scene.history, scene.question))
+        # Without a suggestion at times: or questions would not be read any more.
+        said = suggested(made, scene) if chance.random() < SUGGESTED else ""
+        asked = ids(turn_text(scene.images, scene.history, scene.question, said))
         turns.append((asked + answer, len(answer)))
     return Tokens(ids(tools_prompt(made, chance)), turns)

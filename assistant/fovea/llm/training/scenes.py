@@ -107,7 +107,7 @@ class Writer(ABC):
         images = self._images()
         if self.strangers and kind < 0.25:
             return self._dressed(self._strange(images))
-        if kind < 0.60:
+        if kind < 0.55:
             made = self._single(images)
         elif kind < 0.72:
             made = self._several(images)

@@ -64,7 +64,9 @@ class Stranger:
         verb = chance.choice(lines(kind["verbs"])).replace(" ", "_")
         told = list(self.words)
         chance.shuffle(told)
-        told = told[: max(1, chance.randint(1, len(told)))]
+        # Mostly every word that people use for it: what is nowhere said cannot be read.
+        if chance.random() < 0.3:
+            told = told[: max(1, chance.randint(1, len(told)))]
         says = expand(
             chance.choice(lines(kind["says"])), chance, {"name": self.subject, "b": ", ".join(told)}
         )

@@ -1,0 +1,110 @@
+"""Fits the word model of the planner on written questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fovea.llm.compact import OWN_TOOLS
+from fovea.llm.intents import read_conversation
+from fovea.llm.training.written import Written
+from fovea.llm.wishes import BUCKETS, Turn, WishModel, counts, flags, weighted
+
+RIDGE = 0.05
+
+Matrix = Any
+"""A sparse matrix of scipy."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Questions with the tools that they wish for.
+
+    Attributes:
+        turns: N turns.
+        wished: (N, T) whether each of Fovea's own tools is.
+    """
+
+    turns: tuple[Turn, ...]
+    wished: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, questions: Sequence[Written]) -> Examples:
+        """All but those that only lack a photograph: what they wish for was not written down."""
+        kept = [one for one in questions if one.reply != "ask_image"]
+        wished = np.array([[tool in one.tools for tool in OWN_TOOLS] for one in kept])
+        return cls(tuple(as_turn(one) for one in kept), wished)
+
+
+def as_turn(one: Written) -> Turn:
+    """What the word model sees of a written question."""
+    before = tuple(text for role, text in one.history if role == "user")
+    said = next((text for role, text in reversed(one.history) if role != "user"), "")
+    reading = read_conversation([*before, one.question], pictured=bool(one.images))[-1]
+    return Turn.of(one.question, before, said, reading, one.images)
+
+
+def fit(examples: Examples) -> WishModel:
+    """A ridge logistic regression for each tool."""
+    from scipy import sparse
+
+    idf = _rarity(examples.turns)
+    rows = [weighted(turn, idf) for turn in examples.turns]
+    start = np.cumsum([0, *(len(place) for place, _ in rows)])
+    words = sparse.csr_array(
+        (np.concatenate([value for _, value in rows]),
+         np.concatenate([place for place, _ in rows]), start),
+        shape=(len(rows), BUCKETS),
+    )  # fmt: skip
+    told = sparse.csr_array(np.array([flags(turn) for turn in examples.turns]))
+    design = sparse.hstack([words, told], format="csr")
+    weights = np.column_stack([_logistic(design, wished) for wished in examples.wished.T])
+    return WishModel(
+        idf.astype(np.float16), weights[:BUCKETS].astype(np.float16),
+        weights[BUCKETS:-1].astype(np.float32), weights[-1].astype(np.float32),
+    )  # fmt: skip
+
+
+def _rarity(turns: Sequence[Turn]) -> NDArray[np.float32]:
+    """Smoothed inverse document frequency of each bucket."""
+    seen = np.zeros(BUCKETS)
+    for turn in turns:
+        for part in counts(turn):
+            seen[list(part)] += 1
+    return np.asarray(np.log((1 + len(turns)) / (1 + seen)) + 1.0, np.float32)
+
+
+def _logistic(design: Matrix, wished: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Weights and, last, the bias, of least ridge-penalised loss."""
+    from scipy.optimize import minimize
+
+    sign = np.where(wished, 1.0, -1.0)
+
+    def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        margin = sign * (design @ at[:-1] + at[-1])
+        pull = -sign / (1.0 + np.exp(np.clip(margin, -30, 30)))
+        value = np.logaddexp(0.0, -margin).sum() + 0.5 * RIDGE * float(at[:-1] @ at[:-1])
+        slope = np.append(design.T @ pull + RIDGE * at[:-1], pull.sum())
+        return float(value), slope
+
+    start = np.zeros(design.shape[1] + 1)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200})
+    return np.asarray(found.x)
+
+
+def save(model: WishModel, folder: Path) -> Path:
+    """Writes the weights and their digest."""
+    from safetensors.numpy import save as as_bytes
+
+    folder.mkdir(parents=True, exist_ok=True)
+    content = as_bytes({name: np.ascontiguousarray(v) for name, v in model.tensors().items()})
+    path = folder / "wishes.safetensors"
+    path.write_bytes(content)
+    (folder / "wishes.sha256").write_text(sha256(content).hexdigest() + "\n", encoding="ascii")
+    return path
