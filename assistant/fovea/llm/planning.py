@@ -14,7 +14,7 @@ from fovea.llm.intents import Reading, read_conversation
 from fovea.llm.lexicon import load_lexicon
 from fovea.llm.matching import match_tools, vocabulary
 from fovea.llm.selection import Selection, read_selection
-from fovea.llm.wishes import Turn, wish_model
+from fovea.llm.wishes import Turn, WishModel, wish_model
 
 EYE_NAMES: Mapping[Eye, str] = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
 
@@ -114,6 +114,7 @@ def plan_turn(
     images: Sequence[ImageFact],
     tools: Sequence[ToolSpec],
     said: str = "",
+    words: WishModel | None = None,
 ) -> Plan:
     """The calls that answer the last of `questions`.
 
@@ -122,6 +123,7 @@ def plan_turn(
         images: Photographs of the session.
         tools: Tools that were bound; no other tool is ever called.
         said: The last answer before the last question.
+        words: The word model; None: the shipped one.
     """
     readings = read_conversation(questions, extra=vocabulary(tools), pictured=bool(images))
     focus = _Focus()
@@ -129,20 +131,25 @@ def plan_turn(
         for ask in reading.asks:
             _resolve(ask.selection, images, focus)
     turn = Turn.of(questions[-1], questions[:-1], said, readings[-1], len(images))
-    return _Planner(images, {tool.name: tool for tool in tools}, focus).plan(turn, readings[-1])
+    known = {tool.name: tool for tool in tools}
+    return _Planner(images, known, focus, words or wish_model()).plan(turn, readings[-1])
 
 
 class _Planner:
     def __init__(
-        self, images: Sequence[ImageFact], tools: Mapping[str, ToolSpec], focus: _Focus
+        self,
+        images: Sequence[ImageFact],
+        tools: Mapping[str, ToolSpec],
+        focus: _Focus,
+        words: WishModel,
     ) -> None:
-        self.images, self.tools, self.focus = images, tools, focus
+        self.images, self.tools, self.focus, self.words = images, tools, focus, words
         self.notes: list[str] = []
 
     def plan(self, turn: Turn, reading: Reading) -> Plan:
         question, asks = turn.question, self._with_other_tools(reading)
         if all(ask.tool in PURPOSES for ask in asks) and reading.reply not in {"empty", "hostile"}:
-            asks = _by_words(asks, turn, reading)
+            asks = _by_words(self.words.chances(turn), asks, turn, reading)
         if not asks:
             kind = reading.reply or ("empty" if reading.negated else "outside")
             able = "" if kind == "thank" else abilities(self.tools)
@@ -244,13 +251,14 @@ class _Planner:
         return arguments
 
 
-def _by_words(asks: Sequence[Ask], turn: Turn, reading: Reading) -> list[Ask]:
+def _by_words(
+    chances: Mapping[str, float], asks: Sequence[Ask], turn: Turn, reading: Reading
+) -> list[Ask]:
     """The asks for the tools that all the words of the question wish for.
 
     The rules say about which photographs and what in particular; whether a tool is meant at
     all the word model decides, which has seen what the rules think.
     """
-    chances = wish_model().chances(turn)
     named, where = {ask.tool for ask in asks}, read_selection(reading.words)
     return [ask for ask in asks if chances[ask.tool] >= KEPT or _lacks_one(ask, turn)] + [
         Ask(tool, query=turn.question if tool == LOOKUP else "", selection=where)

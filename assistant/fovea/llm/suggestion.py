@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from fovea.llm.base import ImageFact, ToolSpec
 from fovea.llm.compact import ALL_IMAGES, IMAGE_TOKENS
 from fovea.llm.planning import NEED_IMAGE, NEED_OTHER, NEED_SECOND, REPLIES, plan_turn
+from fovea.llm.wishes import WishModel
 
 
 def suggestion(
@@ -19,6 +20,7 @@ def suggestion(
     images: Sequence[ImageFact],
     tools: Sequence[ToolSpec],
     aliases: Mapping[str, str],
+    words: WishModel | None = None,
 ) -> str:
     """The tokens that the rules planner would answer with.
 
@@ -28,10 +30,11 @@ def suggestion(
         images: Photographs of the session.
         tools: All tools that are bound.
         aliases: The token of each tool; a tool without one is not suggested.
+        words: The word model of the rules; None: the shipped one.
     """
     asked = [text for role, text in history if role == "user"]
     said = [text for role, text in history if role != "user"]
-    plan = plan_turn([*asked, question], images, tools, said[-1] if said else "")
+    plan = plan_turn([*asked, question], images, tools, said[-1] if said else "", words)
     if not plan.calls:
         return _reply(plan.reply)
     places = {image.handle: place for place, image in enumerate(images)}

@@ -31,7 +31,7 @@ class Author(Writer):
     """Writes scenes for one lesson, follow-ups among them."""
 
     def as_written(self) -> Scene:
-        """A question that was worded by itself; none that a further tool of the lesson might answer."""
+        """A written question, but none that a further tool of the lesson might answer."""
         for _ in range(8):
             made = self.chance.choice(written())
             if not made.part and not any(word in made.question.lower() for word in self.named):

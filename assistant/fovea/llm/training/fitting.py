@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from fovea.llm.compact import OWN_TOOLS
 from fovea.llm.intents import read_conversation
-from fovea.llm.training.written import Written
+from fovea.llm.training.written import Written, written
 from fovea.llm.wishes import BUCKETS, Turn, WishModel, counts, flags, weighted
 
 RIDGE = 0.05
@@ -108,3 +110,18 @@ def save(model: WishModel, folder: Path) -> Path:
     path.write_bytes(content)
     (folder / "wishes.sha256").write_text(sha256(content).hexdigest() + "\n", encoding="ascii")
     return path
+
+
+def half_of(question: str) -> int:
+    """Which half of the written questions one belongs to."""
+    return zlib.crc32(question.encode()) % 2
+
+
+@cache
+def by_halves() -> tuple[WishModel, WishModel]:
+    """For each half of the written questions, the model of the other half."""
+    first, second = (
+        fit(Examples.of([one for one in written() if half_of(one.question) != half]))
+        for half in (0, 1)
+    )
+    return first, second

@@ -11,6 +11,7 @@ from fovea.llm.base import ToolSpec
 from fovea.llm.compact import END, OWN_TOOLS, TOOL_TOKENS, tool_words, turn_text
 from fovea.llm.suggestion import suggestion
 from fovea.llm.training.author import Author
+from fovea.llm.training.fitting import by_halves, half_of
 from fovea.llm.training.phrases import grammar, lines
 from fovea.llm.training.scenes import COMPARE, LOOKUP, WITHOUT_HANDLE, Lesson, Scene
 from fovea.llm.training.strangers import Stranger, offered_strangers
@@ -114,7 +115,7 @@ class Tokens:
 
 
 def suggested(made: Lesson, scene: Scene) -> str:
-    """What the rules planner would answer in a scene."""
+    """What the rules planner would answer in a scene, had its word model not seen the question."""
     handles = [image.handle for image in scene.images]
     own = {
         name: ToolSpec(name, "", _parameters(name, handles))
@@ -124,7 +125,8 @@ def suggested(made: Lesson, scene: Scene) -> str:
     aliases = {name: made.aliases[name] for name in own}
     aliases |= {tool.name: made.aliases[name] for name, tool in made.tools.items()}
     tools = [*own.values(), *made.tools.values()]
-    return suggestion(scene.question, scene.history, scene.images, tools, aliases)
+    words = by_halves()[half_of(scene.source)]
+    return suggestion(scene.question, scene.history, scene.images, tools, aliases, words)
 
 
 def _parameters(name: str, handles: Sequence[str]) -> dict[str, Any]:

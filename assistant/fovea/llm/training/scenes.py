@@ -43,6 +43,8 @@ class Scene:
     question: str
     wishes: tuple[Wish, ...] = ()
     reply: str = ""
+    source: str = ""
+    """The question before it was varied, if it is a written one."""
 
 
 @dataclass

@@ -56,7 +56,7 @@ class Written:
         if self.images == 2:
             eyes = chance.choice(_PAIRS)
         images = tuple(ImageFact(f"img{n}", eye) for n, eye in enumerate(eyes, 1))  # type: ignore[arg-type]
-        made = Scene(images, self.history, self.question, reply=self.reply)
+        made = Scene(images, self.history, self.question, reply=self.reply, source=self.question)
         return replace(made, wishes=tuple(Wish(tool) for tool in self.tools))
 
 
