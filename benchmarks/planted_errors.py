@@ -1,11 +1,11 @@
 """Scores the grounding check on planted errors.
 
-    python benchmarks/planted_errors.py                 1,200 errors, 8 kinds
-    python benchmarks/planted_errors.py --errors 160 --seed 7 --show
+    python benchmarks/planted_errors.py                 1,900 errors, 19 kinds
+    python benchmarks/planted_errors.py --errors 190 --seed 7 --show
 
-Correct sentences come from two sources over made-up sessions: the compiled report, and a
-second narrator below with wording of its own. One error is planted in one sentence at a
-time, by what the sentence means. Nothing here is taken from the checker.
+Correct sentences come from three sources over made-up sessions: the compiled report, and two
+narrators (`narrators.py`). One error is planted in one sentence at a time, by what the
+sentence means; `planted_words.py` holds further kinds. Nothing is taken from the checker.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from narrators import PRINTED_UNITS, narrate, narrate_freely
+from planted_words import WORD_KINDS, Wrong
 from random_evidence import Session, SessionMaker
 
-from fovea.evidence import Evidence
 from fovea.knowledge import Knowledge, load
 from fovea.report.check import Checker
 from fovea.report.compile import compile_report
@@ -27,11 +28,10 @@ from fovea.report.model import Sentence
 
 KINDS = (
     "changed number", "swapped eye", "dropped negation", "invented lesion", "wrong unit",
-    "upgraded grade", "softened urgency", "false citation",
+    "upgraded grade", "softened urgency", "false citation", *WORD_KINDS,
 )  # fmt: skip
 SIDES = {"right": "left", "left": "right", "OD": "OS", "OS": "OD"}
 GRADES = ("mild", "moderate", "severe", "proliferative")
-PRINTED_UNITS = {"um": "µm", "px": "px", "%": "%"}
 OTHER_UNITS = {"um": ("mm", "px", ""), "px": ("µm", "mm", ""), "%": ("µm", "")}
 CITES = re.compile(r"\s*\[[^\]]*\]")
 
@@ -42,78 +42,6 @@ class Told:
 
     sentence: Sentence
     session: Session
-
-
-# The second narrator
-
-
-def narrate(session: Session, report_sentences: list[Sentence], maker: SessionMaker,
-            knowledge: Knowledge) -> Iterator[Sentence]:  # fmt: skip
-    """The facts of a compiled report in other words; only what is told there is told here."""
-    pieces = {piece.id: piece for piece in session.evidence}
-    for sentence in report_sentences:
-        fact = sentence.facts[0]
-        piece = pieces.get(sentence.evidence[0]) if sentence.evidence else None
-        text = None
-        if piece is not None and fact.kind == "measurement":
-            text = _measured(sentence, piece, maker, knowledge)
-        elif piece is not None and fact.kind == "finding" and len(session.images) == 1:
-            text = _found(sentence, piece, maker, knowledge)
-        if text:
-            yield sentence.model_copy(update={"text": text})
-
-
-def _called(name: str, knowledge: Knowledge) -> str | None:
-    entry = knowledge.about_output(name)
-    if entry is None:
-        return None
-    return entry.outputs[name][0] if entry.outputs.get(name) else entry.name.en.lower()
-
-
-def _measured(
-    sentence: Sentence, piece: Evidence, maker: SessionMaker, knowledge: Knowledge
-) -> str | None:
-    fact = sentence.facts[0]
-    called = _called(fact.name, knowledge)
-    unit = PRINTED_UNITS.get(fact.unit or "", "")
-    if called is None or fact.value is None or (fact.unit != "1" and not unit):
-        return None
-    value = f"{fact.value:.2f}" if fact.unit == "1" else f"{fact.value:.0f}"
-    if fact.unit == "1" and float(fact.value).is_integer():
-        value = f"{fact.value:.0f}"
-    value = f"{value} {unit}".strip()
-    side = {"OD": "right", "OS": "left", None: None}[fact.eye]
-    zone = f" in {fact.zone.replace('_', ' ')}" if fact.zone else ""
-    of = f" of the {side} eye" if side else ""
-    forms = [
-        f"The {called}{of}{zone} was measured as {value}",
-        f"A value of {value} was found for the {called}{of}{zone}",
-        f"The measured {called}{of}{zone} amounts to {value}",
-    ]
-    if side and not zone:
-        forms.append(f"{fact.eye}: {called} {value}")
-        forms.append(f"In the {side} eye the {called} comes to {value}")
-    return f"{maker.rng.choice(forms)} [{piece.id}]."
-
-
-def _found(
-    sentence: Sentence, piece: Evidence, maker: SessionMaker, knowledge: Knowledge
-) -> str | None:
-    fact = sentence.facts[0]
-    entry = knowledge.about_output(fact.name)
-    if entry is None or entry.kind not in ("condition", "finding"):
-        return None
-    name = maker.rng.choice((_called(fact.name, knowledge), entry.name.en))
-    forms = {
-        "present": ("{} is present", "{} was seen", "The photograph shows {}"),
-        "absent": ("{} is absent", "No {} was found", "There is no sign of {}"),
-        "indeterminate": ("Whether there is {} is uncertain", "{} may be present"),
-        "not_assessable": ("{} could not be assessed",),
-    }
-    if fact.state not in forms:
-        return None
-    said = maker.rng.choice(forms[fact.state]).format(name)
-    return f"{said[:1].upper()}{said[1:]} [{piece.id}]."
 
 
 # The eight kinds of error
@@ -137,6 +65,8 @@ def changed_number(told: Told, maker: SessionMaker, knowledge: Knowledge) -> str
         new = spot[0][:place] + digit + spot[0][place + 1 :]
         values = [v for p in told.session.evidence if p.id in told.sentence.evidence
                   for m in p.result.measurements for v in (m.value, 100 * m.value)]  # fmt: skip
+        values += [f.probability for p in told.session.evidence if p.id in told.sentence.evidence
+                   for f in p.result.findings if f.probability is not None]  # fmt: skip
         step = 0.5 * 10.0 ** -len(new.partition(".")[2])
         near = any(abs(value - float(new)) <= 2 * step for value in values)
         if new not in taken and not near:
@@ -271,11 +201,15 @@ def false_citation(told: Told, maker: SessionMaker, knowledge: Knowledge) -> str
     return sentence.text.replace(own, other, 1)
 
 
+def _as_planter(wrong: Wrong) -> Planter:
+    return lambda told, maker, knowledge: wrong(told.sentence, told.session, maker.rng, knowledge)
+
+
 PLANTERS: dict[str, Planter] = dict(
     zip(
         KINDS,
         (changed_number, swapped_eye, dropped_negation, invented_lesion, wrong_unit,
-         upgraded_grade, softened_urgency, false_citation),
+         upgraded_grade, softened_urgency, false_citation, *map(_as_planter, WORD_KINDS.values())),
         strict=True,
     )
 )  # fmt: skip
@@ -315,6 +249,7 @@ def score(errors: int, seed: int) -> Score:
         found.alarms += len(withheld)
         found.false += [("compiled report", reason) for reason in withheld]
         narrated = list(narrate(session, compiled, maker, knowledge))
+        narrated += narrate_freely(session, compiled, maker.rng, knowledge)
         for sentence in narrated:
             found.correct += 1
             struck = checker.check(sentence.text).struck
@@ -322,8 +257,7 @@ def score(errors: int, seed: int) -> Score:
                 found.alarms += 1
                 found.false.append((sentence.text, struck[0].reason))
         for sentence in maker.rng.sample([*compiled, *narrated], len(compiled) + len(narrated)):
-            order = sorted(KINDS, key=lambda kind: found.planted[kind])
-            for kind in order[:4]:
+            for kind in sorted(KINDS, key=lambda kind: found.planted[kind]):
                 if found.planted[kind] >= quota:
                     continue
                 wrong = PLANTERS[kind](Told(sentence, session), maker, knowledge)
@@ -340,17 +274,17 @@ def score(errors: int, seed: int) -> Score:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--errors", type=int, default=1200)
+    parser.add_argument("--errors", type=int, default=1900)
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument("--show", action="store_true", help="Print what went wrong.")
     options = parser.parse_args()
     result = score(options.errors, options.seed)
     for kind in KINDS:
-        print(f"{kind:18} {result.caught[kind]:4} of {result.planted[kind]:4}")
+        print(f"{kind:20} {result.caught[kind]:4} of {result.planted[kind]:4}")
     planted, caught = result.planted.total(), result.caught.total()
     detection, alarms = caught / planted, result.alarms / result.correct
-    print(f"{'detected':18} {caught} of {planted} = {detection:.2%}")
-    print(f"{'false alarms':18} {result.alarms} of {result.correct} = {alarms:.2%}")
+    print(f"{'detected':20} {caught} of {planted} = {detection:.2%}")
+    print(f"{'false alarms':20} {result.alarms} of {result.correct} = {alarms:.2%}")
     if options.show:
         for kind, text in (*result.missed, *result.false):
             print(f"- {kind}: {text}")

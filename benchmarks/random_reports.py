@@ -53,7 +53,11 @@ def problems(session: Session, report: Report) -> list[str]:
             if sentence.evidence and not said <= true:
                 found.append(f"swapped eye: {sentence.text}")
     rows = report.section("recommendation").rows
-    order = [RANKS[match[0]] for row in rows if (match := re.match(r"U\w+", row.value))]
+    order = [
+        len(RANKS) if row.label.startswith("No advice: ") else RANKS[match[0]]
+        for row in rows
+        if (match := re.match(r"U\w+", row.value)) or row.label.startswith("No advice: ")
+    ]
     if len(order) != len(rows) or order != sorted(order):
         found.append("urgent advice does not come first")
     withheld = [r.value for r in report.section("limitations").rows if "Withheld" in r.label]

@@ -1,13 +1,16 @@
 """Recall, speed and memory of the archive's indexes, side by side.
 
-    python benchmarks/retrieval.py [--count 100000] [--dim 384] [--kinds flat,ivf,hnsw]
+    python benchmarks/retrieval.py [--counts 100000,1000000] [--dim 384] [--kinds flat,ivf,hnsw]
 
 The vectors are drawn: unit vectors around `count / 50` centres, of an intrinsic dimension
 of 32, which is how embeddings of photographs lie; independent directions would be far
-harder, and no archive looks like that. The questions are drawn from the same centres and
-are not in the index. Each index is built as the archive builds it (the same function, the
-same choice of width) and asked as the archive asks it, one question at a time; candidates
-of rounded indexes are compared again with float16 vectors, as the archive does.
+harder, and no archive looks like that. They are no photographs: how well the encoder
+tells eyes apart is measured by `fovea evaluate retrieval`. The questions are drawn from
+the same centres and are not in the index. Each index is built as the archive builds it
+(the same function, the same choice of width) and asked as the archive asks it, one
+question at a time; candidates of rounded indexes are compared again with float16 vectors,
+as the archive does. What else the machine did shows as the difference between clock and
+processor time. A million vectors take most of an hour on one core.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from multiprocessing.connection import Connection
@@ -50,12 +52,15 @@ def drawn_vectors(count: int, dim: int, questions: int, seed: int = 0) -> tuple[
     return around(count), around(questions)
 
 
-def resident_mb() -> float:
-    """Memory of this process now, in MB."""
+def memory_mb(field: str) -> float:
+    """Memory of this process in MB: `VmRSS` now, `VmHWM` at its height (Linux only).
+
+    Not `getrusage`, whose height includes that of the process that started this one.
+    """
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    raise SystemExit(f"/proc/self/status tells no {field}")
 
 
 def measure(folder: Path, kind: str, sender: Connection) -> None:
@@ -66,12 +71,12 @@ def measure(folder: Path, kind: str, sender: Connection) -> None:
     vectors = np.load(folder / "vectors.npy")
     questions, truth = np.load(folder / "questions.npy"), np.load(folder / "truth.npy")
     numbers = np.arange(1, len(vectors) + 1, dtype=np.int64)
-    before = resident_mb()
+    before = memory_mb("VmRSS")
     started = time.perf_counter()
     cpu = time.process_time()
     index = build_index(kind, numbers, vectors)  # type: ignore[arg-type]
     built, built_cpu = time.perf_counter() - started, time.process_time() - cpu
-    grown = resident_mb() - before
+    grown, height = memory_mb("VmRSS") - before, memory_mb("VmHWM")
     stored = vectors.astype(np.float16)
     del vectors
     nobody = np.zeros(0, np.int64)
@@ -91,7 +96,7 @@ def measure(folder: Path, kind: str, sender: Connection) -> None:
         (
             index.kind, index.width, index.recall_at_10, hits / (K * len(questions)),
             *np.percentile(times, (50, 95)), *np.percentile(cpu_times, (50, 95)),
-            built, built_cpu, grown, path.stat().st_size / 1e6,
+            built, built_cpu, grown, height, path.stat().st_size / 1e6,
         )
     )  # fmt: skip
 
@@ -106,42 +111,48 @@ def exact(vectors: Vector, questions: Vector) -> np.ndarray:
 def main() -> None:
     """Measure and print one line per kind of index."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--counts", default="100000")
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--kinds", default="flat,ivf,hnsw,ivf_sq8")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        vectors, questions = drawn_vectors(given.count, given.dim, QUESTIONS)
-        np.save(folder / "vectors.npy", vectors)
-        np.save(folder / "questions.npy", questions)
-        np.save(folder / "truth.npy", exact(vectors, questions))
-        del vectors
-        print(
-            f"{given.count} x {given.dim}, {QUESTIONS} questions, one thread of "
-            f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; "
-            f"`auto` is {kind_for(given.count)}"
+    for count in given.counts.split(","):
+        with tempfile.TemporaryDirectory() as made:
+            compare(Path(made), int(count), given.dim, given.kinds.split(","))
+
+
+def compare(folder: Path, count: int, dim: int, kinds: list[str]) -> None:
+    """Print one line per kind of index over the same vectors and questions."""
+    vectors, questions = drawn_vectors(count, dim, QUESTIONS)
+    np.save(folder / "vectors.npy", vectors)
+    np.save(folder / "questions.npy", questions)
+    np.save(folder / "truth.npy", exact(vectors, questions))
+    del vectors
+    print(
+        f"{count} x {dim}, {QUESTIONS} questions, one thread of "
+        f"{len(os.sched_getaffinity(0))} cores; `auto` is {kind_for(count)}"
+    )
+    print(
+        "kind     width  recall@10 (at build)  p50 ms  p95 ms  CPU p50  CPU p95  "
+        "build s (CPU)  index MB  peak MB  file MB  load",
+        flush=True,
+    )
+    for kind in kinds:
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        process = multiprocessing.get_context("spawn").Process(
+            target=measure, args=(folder, kind, sender)
         )
+        process.start()
+        sender.close()
+        used, width, told, recall, *times, built, cpu, grown, height, size = receiver.recv()
+        process.join()
+        known = "exact" if told is None else f"{told:.3f}"
         print(
-            "kind     width  recall@10 (at build)  p50 ms  p95 ms  CPU p50  CPU p95  "
-            "build s (CPU)  memory MB  file MB",
+            f"{used:8s} {width or '-':>5}  {recall:9.3f} ({known:>8})  "
+            + "  ".join(f"{time_ms:6.2f}" for time_ms in times)
+            + f"  {built:7.1f} ({cpu:.0f})  {grown:8.0f}  {height:7.0f}  {size:7.0f}  "
+            f"{os.getloadavg()[0]:.1f}",
             flush=True,
         )
-        for kind in given.kinds.split(","):
-            receiver, sender = multiprocessing.Pipe(duplex=False)
-            process = multiprocessing.get_context("spawn").Process(
-                target=measure, args=(folder, kind, sender)
-            )
-            process.start()
-            sender.close()
-            used, width, told, recall, p50, p95, c50, c95, built, cpu, grown, size = receiver.recv()
-            process.join()
-            known = "exact" if told is None else f"{told:.3f}"
-            print(
-                f"{used:8s} {width or '-':>5}  {recall:9.3f} ({known:>8})  {p50:6.2f}  {p95:6.2f}  "
-                f"{c50:7.2f}  {c95:7.2f}  {built:7.1f} ({cpu:.0f})  {grown:9.0f}  {size:7.0f}",
-                flush=True,
-            )
 
 
 if __name__ == "__main__":

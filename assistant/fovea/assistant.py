@@ -75,7 +75,7 @@ class Analysis:
 
     session: Session
     evidence: dict[str, Evidence]
-    refused: dict[str, str]
+    refused: dict[str, PluginError]
 
 
 class Assistant:
@@ -179,14 +179,14 @@ class Assistant:
         except FoveaError:
             self.store.delete(session.id)
             raise
-        bench, refused = self.workbench(session), {}
+        bench, refused = self.workbench(session), dict[str, PluginError]()
         for tool in only or self.registry.unasked_names():
             if self.registry.manifest(tool).inputs.images != 1:
                 continue
             try:
                 finished(bench.run(tool, {}, ("img1",)))
             except PluginError as error:
-                refused[tool] = str(error)
+                refused[tool] = error
         return Analysis(session, dict(session.evidence), refused)
 
     def call(self, tool: str, image: Path | str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -224,6 +224,12 @@ class Assistant:
         from fovea.report.views import Material, ending_of, write_report
 
         ending_of(out.name)
+        if not out.parent.is_dir():  # said before the work, not after it
+            raise FoveaError(
+                f"The report cannot be written: there is no folder `{out.parent.name}`",
+                where=out.name,
+                fix="Create the folder first, or name a file elsewhere",
+            )
         session = self.store.create()
         try:
             self._add(session, images, eyes)

@@ -22,7 +22,7 @@ from fovea.llm.base import minimal_value
 from fovea.manifest import Manifest, ManifestError, read_manifest
 from fovea.registry import Registry
 from fovea.runner import finished
-from fovea.services import Case, KnowledgeBase
+from fovea.services import Case, KnowledgeBase, Measured
 from fovea.settings import Settings
 from fovea.synthetic import synthetic_fundus, synthetic_photograph
 
@@ -217,6 +217,9 @@ class _EmptyArchive:
         wanted: CaseFilter = EVERY_CASE,
     ) -> list[Case]:
         return []
+
+    def measured(self, case_id: str) -> tuple[Measured, ...]:
+        return ()
 
     def random_pair_distances(self, encoder_id: str) -> np.ndarray[Any, np.dtype[np.float32]]:
         return np.empty(0, np.float32)

@@ -134,6 +134,16 @@ class Caveat(_Frozen):
     text: str = Field(min_length=5)
 
 
+class Difference(_Frozen):
+    """One measurement of the photograph asked about beside that of an archived one."""
+
+    name: str
+    zone: str | None
+    unit: str
+    here: FiniteFloat
+    there: FiniteFloat
+
+
 class Neighbour(_Frozen):
     """One similar case of the archive."""
 
@@ -145,6 +155,9 @@ class Neighbour(_Frozen):
         ge=0, le=100, description="Share of random archive pairs that are further apart."
     )
     why: str = Field(description="What the two images share, in plain words.")
+    differences: tuple[Difference, ...] = Field(
+        (), description="Added by the host where both were measured; a plugin leaves it out."
+    )
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def write_analysis(analysis: Analysis, folder: Path) -> Path:
     content = {
         "image": record.model_dump(mode="json"),
         "evidence": stored,
-        "refused": analysis.refused,
+        "refused": {tool: str(error) for tool, error in analysis.refused.items()},
     }
     out = folder / "result.json"
     out.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")

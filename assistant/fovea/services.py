@@ -35,6 +35,21 @@ class Case:
     vector: np.ndarray[Any, np.dtype[np.float32]] = field(repr=False, compare=False)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A value as the archive keeps it.
+
+    Attributes:
+        made_by: Method, tool and versions: values of another making are not compared.
+    """
+
+    name: str
+    zone: str | None
+    unit: str
+    value: float
+    made_by: str
+
+
 class Archive(Protocol):
     """The case archive, as a plugin sees it."""
 
@@ -54,6 +69,9 @@ class Archive(Protocol):
         wanted: CaseFilter = EVERY_CASE,
     ) -> list[Case]:
         """The nearest `k` cases; the photograph itself and its patient are left out."""
+
+    def measured(self, case_id: str) -> tuple[Measured, ...]:
+        """What was measured in the photograph of a case; empty where nothing was."""
 
     def random_pair_distances(self, encoder_id: str) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Sorted cosine distances of random pairs, to judge what near means."""

@@ -16,7 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fovea.contract import Context, Result
+from fovea.contract import Context, EncoderPlugin, Result
+from fovea.differences import measured_in, with_differences
 from fovea.errors import (
     ArchiveError,
     BadArguments,
@@ -37,6 +38,7 @@ from fovea.registry import CallRecord, Registry
 from fovea.runner import finished
 from fovea.services import Archive
 from fovea.session import Refusal, Session
+from fovea.settings import Settings
 
 GATE = "assess_quality"
 EYE_CONFLICT = "eye_conflict"
@@ -232,6 +234,9 @@ class Workbench:
         inputs = self._inputs(manifest, earlier)
         by = made_by(manifest.name, manifest.version, inputs)
         result = _with_conflicts(record.result, earlier)
+        if result.similar and "archive" in manifest.inputs.services:
+            own = measured_in(self.session.evidence.values(), images[0])
+            result = with_differences(result, own, self.open_archive())
         evidence = Evidence(
             id=self.session.next_evidence_id(),
             tool=manifest.name,
@@ -271,6 +276,21 @@ class Workbench:
         }
 
 
+def load_encoder(
+    settings: Settings, tool: str
+) -> tuple[EncoderPlugin[Any], Callable[[Photograph], None]]:
+    """The encoder of the archive, loaded, and what refuses pictures that are no retina.
+
+    Raises:
+        PluginUnavailable: the tool cannot embed photographs.
+    """
+    registry = Registry.discover(settings)
+    encoder = registry.load(tool)
+    if not isinstance(encoder, EncoderPlugin):
+        raise PluginUnavailable(tool, "It cannot embed photographs", fix="Derive EncoderPlugin")
+    return encoder, lambda photograph: require_fundus(photograph, registry)
+
+
 def require_fundus(photograph: Photograph, registry: Registry) -> None:
     """Refuse a picture that the quality gate does not take for a retinal photograph.
 
@@ -294,9 +314,12 @@ def _gate(manifest: Manifest, handle: str, quality: Result) -> None:
     """Refuse what the quality gate forbids this plugin to claim."""
     fundus = quality.finding("fundus_photograph")
     if fundus is not None and fundus.state != "present":
+        what = "shows nothing" if fundus.state == "indeterminate" else (
+            "does not look like a retinal photograph"
+        )  # fmt: skip
         raise NotApplicable(
             manifest.name,
-            f"{handle} does not look like a retinal photograph",
+            f"{handle} {what}",
             why=fundus.detail,
             fix="Give a colour or red-free fundus photograph",
         )

@@ -216,13 +216,18 @@ def test_draft_and_download_a_report(open_page: Open, tmp_path: Path) -> None:
     page.wait_for_selector("#fovea-downloads a", timeout=ANSWER_MS)
     wait_idle(page)
     page.wait_for_selector("#fovea-report-text h1")
-    for ending in ("md", "json"):
+    for ending in ("md", "json", "html", "pdf", "docx", "fhir.json"):
         with page.expect_download() as caught:
-            page.get_by_text(f"Download .{ending}").click()
+            page.get_by_text(f"Download .{ending}", exact=True).click()
         assert caught.value.suggested_filename == f"fovea-report-R1.{ending}"
         caught.value.save_as(tmp_path / f"report.{ending}")
     assert "# " in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert (tmp_path / "report.html").read_bytes().startswith(b"<!DOCTYPE html>")
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-")
+    assert (tmp_path / "report.docx").read_bytes().startswith(b"PK")
+    bundle = json.loads((tmp_path / "report.fhir.json").read_text(encoding="utf-8"))
+    assert bundle["resourceType"] == "Bundle"
     cited = page.locator("#fovea-report-text a[href^='#cite-']")
     for kind in ("E", "K"):
         target = cited.and_(page.locator(f"a[href^='#cite-{kind}']")).first

@@ -97,7 +97,7 @@ def test_questions_in_the_words_of_others(name: str, floor: float) -> None:
     ]
     assert sum(right) / len(right) >= floor
     idle = [good for good, entry in zip(right, entries, strict=True) if not entry["expect"]]
-    assert 1 - sum(idle) / len(idle) <= 0.1, "tools are called where none is meant"
+    assert 1 - sum(idle) / len(idle) <= 0.12, "tools are called where none is meant"
 
 
 def test_named_images_are_the_ones_measured() -> None:

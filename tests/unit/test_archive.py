@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 import pytest
 
-from fovea.archive import CaseArchive, Label, NewCase, index_folder
+from fovea.archive import CaseArchive, Embedding, Label, NewCase, index_folder
 from fovea.archive.copies import COPY_FILE, FILE
 from fovea.archive.keys import KEY_COPY, KEY_FILE
 from fovea.archive.records import thumbnail_of
 from fovea.contract import CaseFilter
 from fovea.errors import ArchiveError, ConfigError
 from fovea.image import Photograph, open_photograph
+from fovea.settings import Settings
 
 JPEG = cv2.imencode(".jpg", np.full((8, 8, 3), 90, np.uint8))[1].tobytes()
 PATIENT = "Erika-Mustermann-1964-08-12"
@@ -355,6 +356,11 @@ class Brightness:
         return np.array([red, green, blue + 1], np.float32)
 
 
+def embedding(encoder: Brightness | None = None) -> Embedding:
+    loaded = encoder or Brightness()
+    return Embedding(loaded.encoder_id, lambda: (loaded, lambda photograph: None), Settings())  # type: ignore[return-value,arg-type]
+
+
 def write_eye(path: Path, colour: tuple[int, int, int]) -> Path:
     rows, columns = np.mgrid[:160, :160]
     picture = np.zeros((160, 160, 3), np.uint8)
@@ -391,7 +397,7 @@ def test_folder_is_indexed_file_by_file_and_resumed(
     def index() -> dict[str, str]:
         events = index_folder(
             archive,
-            encoder,
+            embedding(encoder),
             folder=folder.root,
             metadata_csv=folder.csv,
             errors_csv=errors_csv,
@@ -402,8 +408,8 @@ def test_folder_is_indexed_file_by_file_and_resumed(
     failed = dict.fromkeys(("c.png", "gone.png", "notes.txt"), "failed")
     assert index() == expected | failed
     listed = errors_csv.read_text().splitlines()
-    assert [line.split(",")[:2] for line in listed] == [
-        ["file", "error"],
+    assert listed[0] == "file,error,reason"
+    assert sorted(line.split(",")[:2] for line in listed[1:]) == [
         ["c.png", "PluginFailed"],
         ["gone.png", "FoveaError"],
         ["notes.txt", "UnreadableImage"],
@@ -426,14 +432,14 @@ def test_errors_are_listed_only_if_asked(
     archive: CaseArchive, folder: SimpleNamespace, tmp_path: Path
 ) -> None:
     before = sorted(tmp_path.rglob("*.csv"))
-    list(index_folder(archive, Brightness(), folder=folder.root))
+    list(index_folder(archive, embedding(), folder=folder.root))
     assert sorted(tmp_path.rglob("*.csv")) == before
 
 
 def test_neither_patient_nor_file_name_is_stored(
     archive: CaseArchive, folder: SimpleNamespace, tmp_path: Path
 ) -> None:
-    list(index_folder(archive, Brightness(), folder=folder.root, metadata_csv=folder.csv))
+    list(index_folder(archive, embedding(), folder=folder.root, metadata_csv=folder.csv))
     pseudonym = archive.pseudonym(PATIENT)
     stored = b"".join(path.read_bytes() for path in (tmp_path / "archive").iterdir())
     assert pseudonym.encode() in stored
@@ -452,9 +458,13 @@ def test_one_photograph_under_two_names_with_other_metadata_is_a_failure(
     (root / "c.png").write_bytes((root / "a.png").read_bytes())
     table = tmp_path / "m.csv"
     table.write_text("file,patient\na.png,p1\nb.png,p2\nc.png,p1\n")
-    events = list(index_folder(archive, Brightness(), folder=root, metadata_csv=table))
-    assert [event.outcome for event in events] == ["added", "failed", "already_there"]
-    assert "also `a.png`" in events[1].reason
+    found = index_folder(archive, embedding(), folder=root, metadata_csv=table)
+    events = {event.file: event for event in found}
+    assert events["a.png"].outcome == "added"
+    assert events["b.png"].outcome == "failed"
+    assert "also `a.png`" in events["b.png"].reason
+    assert events["c.png"].outcome == "already_there"
+    assert sorted(event.number for event in events.values()) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -481,7 +491,7 @@ def test_metadata_errors_name_line_and_column(
     table = tmp_path / "m.csv"
     table.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError) as caught:
-        index_folder(archive, Brightness(), folder=tmp_path, metadata_csv=table)
+        index_folder(archive, embedding(), folder=tmp_path, metadata_csv=table)
     assert str(caught.value).startswith(f"`m.csv` {said}")
 
 
@@ -489,7 +499,7 @@ def test_metadata_errors_never_repeat_the_patient(archive: CaseArchive, tmp_path
     table = tmp_path / "m.csv"
     table.write_text(f"file,patient\na.png,{PATIENT * 9}\n")
     with pytest.raises(ConfigError) as caught:
-        index_folder(archive, Brightness(), folder=tmp_path, metadata_csv=table)
+        index_folder(archive, embedding(), folder=tmp_path, metadata_csv=table)
     assert PATIENT not in str(caught.value)
 
 

@@ -34,6 +34,10 @@ TRUE = [
     "The fractal dimension in zone B is 1.31 [E4].",
     "The CRAE is 152 µm (95 % interval 140 to 165 µm) [E4].",
     "The CRAE is 152 µm (95% interval 140 to 165) [E4].",
+    "In zone B the fractal dimension is 1.31, and the tortuosity is 1.09 [E4].",
+    "RE: the vertical CDR is about 0.42 [E3].",
+    "The CRAE of the R eye amounts to 152 micrometres [E4].",
+    "Both the optic disc and the macula are gradable [E1].",
     "The tortuosity is 1.09 [E4], and the vertical cup-to-disc ratio is 0.42 [E3].",
     "The AVR could not be measured: Arteries and veins were not told apart [E4].",
     "The arteriole-to-venule ratio could not be measured [E4].",
@@ -243,6 +247,42 @@ PLANTED = {
         "The disc is large, with a vertical CDR of 0.42 [E3].",
         "The vertical CDR could not be measured [E3].",
     ],
+    "more than is known": [
+        "Extensive microaneurysms are present [E5].",
+        "There are a handful of microaneurysms [E5].",
+        "Microaneurysms are present at the fovea [E5].",
+        "Microaneurysms are present in all quadrants [E5].",
+        "Microaneurysms are present, unchanged since the last visit [E5].",
+        "Microaneurysms are no longer absent [E5].",
+        "Microaneurysms are present because of diabetes [E5].",
+        "The tortuosity is 1.09, unchanged since the last visit [E4].",
+        "The vertical CDR of the right eye is 0.42, farther than in the fellow eye [E3].",
+        "Case case-0012, labelled glaucoma, is less close than 97.3 % of random pairs: "
+        "Both have a similar disc size [E6].",
+    ],
+    "eye by another name": [
+        "The vertical CDR of LE is 0.42 [E3].",
+        "The vertical CDR of oculus sinister is 0.42 [E3].",
+        "The vertical CDR of the fellow eye is 0.42 [E3].",
+        "L eye: the vertical CDR is 0.42 [E3].",
+    ],
+    "another interval, part or unit": [
+        "The CRAE is 152 µm (90 % interval 140 to 165 µm) [E4].",
+        "The fractal dimension in zone C is 1.31 [E4].",
+        "The fractal dimension is 1.31 [E4].",
+        "The tortuosity in the superotemporal quadrant is 1.09 [E4].",
+        "The CRAE is 152 microns squared [E4].",
+        "The CRAE is 152 nm [E4].",
+    ],
+    "words of a source in another order": [
+        "A sharp red dot above 125 µm, seen as a bulge of a retinal capillary [K:ma].",
+        "A Birmingham list of conditions for routine referral names central serous retinopathy "
+        "[K:csc_acute].",
+        "NICE asks for referral to a macula service within 1 working week when late wet active "
+        "disease is suspected [K:amd_late_nv].",
+        "Tear of choroid, Bruch membrane and pigment epithelium before blunt injury "
+        "[K:choroidal_rupture].",
+    ],
     "markup": [
         "The vertical CDR is 0.42 ![x](http://evil.example/a.png) [E3].",
         "See https://evil.example for more.",
@@ -304,6 +344,17 @@ def test_labels_and_reasons_of_archived_cases_are_quoted_as_they_are():
         "Case case-0012 shows that all is normal [E6].",
     ):
         assert check_text(lie, evidence, KNOWLEDGE).struck
+
+
+def test_how_near_a_case_is_belongs_to_that_case():
+    near = made.similar().result.similar
+    assert len({case.closeness_percentile for case in near}) == len(near) > 1
+    for case in near:
+        for other in near:
+            said = (
+                f"Case {case.case_id} is closer than {other.closeness_percentile:.1f} % of random"
+            )
+            assert bool(struck(f"{said} pairs [E6].")) == (case is not other)
 
 
 def test_reason_says_what_is_wrong():

@@ -70,6 +70,25 @@ def test_json_reads_back(material, tmp_path):
     assert Report.model_validate_json(out.read_text("utf-8")) == material.report
 
 
+def test_every_view_with_a_picture_says_what_the_colours_mean(material, tmp_path):
+    docx = pytest.importorskip("docx")
+    legend = material.legend("img1")
+    assert legend
+    assert all(re.fullmatch(r"#[0-9a-f]{6}", colour) for _, colour in legend)
+    html = write_report(material, tmp_path / "r.html").read_text("utf-8")
+    document = docx.Document(str(write_report(material, tmp_path / "r.docx")))
+    caption = next(p.text for p in document.paragraphs if "was outlined:" in p.text)
+    for name, colour in legend:
+        assert f'background: {colour}"></span>{name}' in html
+        assert name in caption
+
+
+def test_names_stand_between_quotes_outside_of_markdown(material, tmp_path):
+    html = write_report(material, tmp_path / "r.html").read_text("utf-8")
+    assert "`" in " ".join(everything_said(material))
+    assert "`" not in re.sub(r"<style>.*?</style>", "", html, flags=re.S)
+
+
 class _Page(HTMLParser):
     def __init__(self):
         super().__init__()

@@ -326,7 +326,7 @@ def test_agreement_and_confusion_of_grades():
 
 
 def test_eyes_not_told_are_neither_right_nor_wrong():
-    verdicts = [measure_quality.Verdict(True, (0.0, 0.0, 1.0), eye, 0.1)
+    verdicts = [measure_quality.Verdict(True, True, (0.0, 0.0, 1.0), eye, 0.1)
                 for eye in ("OD", None, "OS")]  # fmt: skip
     figures = measure_quality.eyes([{"eye": "OD", "verdict": one} for one in verdicts])
     assert [figures[k]["mean"] for k in ("right", "wrong", "not_told")] == pytest.approx(

@@ -16,6 +16,7 @@ from PIL import Image
 from fovea.contract import (
     Artifact,
     Caveat,
+    Difference,
     Finding,
     Interval,
     Measurement,
@@ -293,13 +294,32 @@ class TestEvidencePanel:
         assert html.index("cite-E2") < html.index("cite-E1")
         assert "evidence" in evidence_panel([], {}, {}, {})
 
+    def test_similar_cases_stand_beside_the_photograph(self) -> None:
+        differences = (
+            Difference(name="vertical_cdr", zone=None, unit="1", here=0.71, there=0.62),
+            Difference(name="crae", zone="zone_b", unit="um", here=140, there=150.5),
+        )
+        case = Neighbour(
+            case_id="C000012", rank=1, labels=("glaucoma",), closeness_percentile=99.2,
+            why="Alike in texture.", differences=differences,
+        )  # fmt: skip
+        shown = evidence(1, Result(summary="One similar case.", similar=(case,)))
+        pictures = {"img1": b"query", "C000012": b"neighbour", "C000013": b"another"}
+        html = evidence_panel([shown], {}, {}, {}, pictures)
+        encoded = re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", html)
+        assert [base64.b64decode(each) for each in encoded] == [b"query", b"neighbour"]
+        assert "Vertical CDR: 0.71 here, 0.62 there (+0.09)" in html
+        assert "CRAE (Zone b): 140 µm here, 150.5 µm there (−10.5 µm)" in html
+        assert "img" not in Seen(evidence_panel([shown], {}, {}, {})).tags
+
     def test_plugins_panel_is_escaped(self) -> None:
         html = plugins_panel([(HOSTILE[0],) * 3], [(HOSTILE[1],) * 3])
         assert {"script", "img"}.isdisjoint(Seen(html).tags)
 
     def test_downloads_hold_the_report_itself(self) -> None:
-        html = report_downloads("R1", markdown="# Größe", json='{"a": 1}')
+        html = report_downloads("R1", {".md": "# Größe".encode(), ".fhir.json": b'{"a": 1}'})
         assert "download='fovea-report-R1.md'" in html
+        assert "download='fovea-report-R1.fhir.json'" in html
         encoded = re.findall(r"base64,([A-Za-z0-9+/=]+)", html)
         assert [base64.b64decode(each).decode() for each in encoded] == ["# Größe", '{"a": 1}']
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fovea.archive.ingest import IngestEvent, index_folder
+from fovea.archive.ingest import Embedding, IngestEvent, index_folder
 from fovea.archive.store import CaseArchive, Label, NearDuplicate, NewCase
 
 if TYPE_CHECKING:
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CaseArchive",
+    "Embedding",
     "FoveaEmbeddings",
     "FoveaVectorStore",
     "IngestEvent",

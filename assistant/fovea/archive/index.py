@@ -32,7 +32,8 @@ GOOD_RECALL = 0.98
 QUERIES = 200
 SEED = 20250
 HNSW_LINKS, HNSW_BUILD = 32, 80
-WIDTHS = {"ivf": (8, 16, 32, 64, 128), "ivf_sq8": (8, 16, 32, 64, 128), "hnsw": (32, 64, 128, 256)}
+WIDE = (8, 16, 32, 64, 128, 192, 256)
+WIDTHS = {"ivf": WIDE, "ivf_sq8": WIDE, "hnsw": (32, 64, 128, 256)}
 """How many lists, or how long a list of candidates, a search looks through: tried in turn."""
 RERANK = 4
 """Candidates per wanted case where the index holds rounded vectors."""

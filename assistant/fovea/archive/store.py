@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from fovea.archive.cache import IndexCache
 from fovea.archive.copies import problems_of, refuse_damage
@@ -35,7 +36,7 @@ from fovea.archive.writing import Added, Outcome, put_case, updated
 from fovea.contract import EVERY_CASE, CaseFilter
 from fovea.errors import ArchiveError
 from fovea.image import Eye
-from fovea.services import Case
+from fovea.services import Case, Measured
 
 __all__ = ["Added", "CaseArchive", "Label", "NearDuplicate", "NewCase", "Outcome"]
 
@@ -173,6 +174,7 @@ class CaseArchive:
         labels: tuple[Label, ...] | None = None,
         taken: date | None = None,
         device: str | None = None,
+        evidence: Mapping[str, Any] | None = None,
     ) -> Added:
         """Bring what is known about an archived photograph up to date, as `add` does.
 
@@ -190,6 +192,7 @@ class CaseArchive:
                 device=device,
                 labels=labels,
                 taken=taken,
+                evidence=evidence,
             )
             if merged.says_the_same(row):
                 return Added(row.case_id, "already_there")
@@ -217,6 +220,14 @@ class CaseArchive:
         """The stored row of a photograph, or None."""
         with self._database.read() as run:
             return read_case(run, sha256)
+
+    @recovering
+    def measured(self, case_id: str) -> tuple[Measured, ...]:
+        """What was measured in the photograph of a case; empty where nothing was."""
+        with self._database.read() as run:
+            row = read_numbered(run, _number(case_id))
+        evidence = json.loads(row.evidence) if row and row.evidence else {}
+        return tuple(Measured(**each) for each in evidence.get("measured", ()))
 
     @recovering
     def thumbnail(self, case_id: str) -> bytes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from fovea.archive.changes import Change
 from fovea.archive.likeness import perceptual_hash
@@ -51,9 +51,8 @@ def put_case(change: Change, case: NewCase, pseudonym: Callable[[str], str]) -> 
         device=case.device,
         labels=case.labels,
         taken=case.date,
+        evidence=case.evidence,
     )
-    if case.evidence is not None:
-        merged = merged._replace(evidence=evidence_to_json(case.evidence))
     if case.thumbnail is not None:
         merged = merged._replace(
             phash=perceptual_hash(case.thumbnail), picture_sha256=sha256_of(case.thumbnail)
@@ -77,6 +76,7 @@ def updated(
     device: str | None,
     labels: tuple[Label, ...] | None,
     taken: date | None,
+    evidence: Mapping[str, Any] | None,
 ) -> CaseRow:
     """The row with what is newly known; labels replace those of the same source."""
     if labels:
@@ -88,6 +88,7 @@ def updated(
         eye=eye or row.eye,
         device=device or row.device,
         date=taken.isoformat() if taken else row.date,
+        evidence=row.evidence if evidence is None else evidence_to_json(evidence),
     )
 
 

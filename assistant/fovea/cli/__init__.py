@@ -14,6 +14,7 @@ import typer
 
 from fovea.cli import (
     ask,
+    batch,
     index,
     knowledge,
     llm,
@@ -39,6 +40,7 @@ app = typer.Typer(
     "Research use only; not a medical device.",
 )
 ask.register(app)
+batch.register(app)
 models.register(app)
 system.register(app)
 app.add_typer(index.app, name="index")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,10 @@ from fovea.cli.output import (
     EXIT_SOME_FAILED,
     Json,
     PluginsDir,
+    RunnerName,
+    Workers,
     note,
+    runner_from,
     settings_from,
     show_json,
 )
@@ -37,31 +41,34 @@ def add(
         Path | None, typer.Option(help="CSV with columns file, patient, eye, labels, date, device.")
     ] = None,
     errors: Annotated[Path | None, typer.Option(help="Write failures to this CSV.")] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option(help="Folder of `fovea batch`: its values are kept, to compare eyes by."),
+    ] = None,
+    runner: RunnerName = "local",
+    workers: Workers = None,
     plugins_dir: PluginsDir = None,
     as_json: Json = False,
 ) -> None:
     """Add photographs; run again to go on. Example: fovea index add cases --metadata cases.csv."""
-    from fovea.archive import index_folder
-    from fovea.contract import EncoderPlugin
-    from fovea.errors import PluginUnavailable
-    from fovea.registry import Registry
-    from fovea.workbench import require_fundus
+    from fovea.archive import Embedding, index_folder
+    from fovea.batch_rows import measured_in_batch
+    from fovea.workbench import load_encoder
 
     settings = settings_from(plugins_dir=plugins_dir)
-    registry = Registry.discover(settings)
-    encoder = registry.load(ENCODER)
-    if not isinstance(encoder, EncoderPlugin):
-        raise PluginUnavailable(ENCODER, "It cannot embed photographs", fix="Derive EncoderPlugin")
+    load = partial(load_encoder, settings, ENCODER)
+    recipe = Embedding(load()[0].encoder_id, load, settings)
     counts: dict[str, int] = {}
     with closing(_archive(settings)) as archive:
         for event in index_folder(
             archive,
-            encoder,
+            recipe,
             folder=folder,
-            accept=lambda photograph: require_fundus(photograph, registry),
             metadata_csv=metadata,
             errors_csv=errors,
-            settings=settings,
+            measured=measured_in_batch(measured) if measured else None,
+            runner=runner_from(runner),
+            workers=workers,
         ):
             counts[event.outcome] = counts.get(event.outcome, 0) + 1
             note(f"{event.number}/{event.total} {event.file}: {event.reason or event.outcome}")

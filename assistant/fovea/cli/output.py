@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from fovea.settings import Settings
+from fovea.workers import RUNNERS, Runner
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Images = Annotated[
@@ -23,6 +24,17 @@ Eyes = Annotated[
 PluginsDir = Annotated[
     Path | None,
     typer.Option("--plugins-dir", help="Folder of further plugins. Their code runs: trust it."),
+]
+RunnerName = Annotated[
+    str,
+    typer.Option(
+        "--runner",
+        help="local: in this process. ray: on the cluster that RAY_ADDRESS names, else on this "
+        "machine.",
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes of ray. Default: one for each processor.")
 ]
 
 EXIT_SOME_FAILED = 3
@@ -50,6 +62,19 @@ def eyes_from(given: Sequence[str] | None) -> list[Any]:
             raise typer.BadParameter(f"{value!r} is not OD, OS or -", param_hint="--eye")
         eyes.append(None if value == "-" else value.upper())
     return eyes
+
+
+def runner_from(name: str) -> Runner:
+    """The checked value of `--runner`.
+
+    Raises:
+        typer.BadParameter: there is no such runner.
+    """
+    if name not in RUNNERS:
+        raise typer.BadParameter(
+            f"{name!r} is not one of {', '.join(RUNNERS)}", param_hint="--runner"
+        )
+    return name
 
 
 def show_json(content: Any) -> None:

@@ -155,8 +155,18 @@ class Entry(_Frozen):
     referral: Mapping[str, Referral] = Field(
         default_factory=dict, description="Guideline set (`uk_nhs`, `us_ada_aao`) to its advice."
     )
+    no_referral: Mapping[str, str] = Field(
+        default_factory=dict, description="Guideline set to the reason why it has no advice here."
+    )
     sources: tuple[Source, ...] = Field(min_length=1)
     review: Review
+
+    @model_validator(mode="after")
+    def _advice_or_reason(self) -> Entry:
+        both = sorted(self.referral.keys() & self.no_referral.keys())
+        if both:
+            raise ValueError(f"`{both[0]}` has advice in `referral` and a reason for having none")
+        return self
 
     @field_validator("descriptors")
     @classmethod

@@ -27,6 +27,7 @@ _SPELLING = (
 )
 
 
+@functools.lru_cache(maxsize=1 << 12)
 def tokens(text: str) -> tuple[str, ...]:
     """Words with case, accents, hyphens, plural and British spelling levelled."""
     if not text.isascii():
@@ -35,10 +36,11 @@ def tokens(text: str) -> tuple[str, ...]:
     return tuple(word for word, _, _ in word_spans(text.replace("'", "")))
 
 
-def word_spans(text: str) -> list[tuple[str, int, int]]:
+@functools.lru_cache(maxsize=1 << 12)
+def word_spans(text: str) -> tuple[tuple[str, int, int], ...]:
     """Each word, levelled as `tokens` does, with its start and end in `text`."""
     found = re.finditer(r"[A-Za-z0-9]+(?:\.[0-9]+)?", text)
-    return [(_level(match[0].lower()), match.start(), match.end()) for match in found]
+    return tuple((_level(match[0].lower()), match.start(), match.end()) for match in found)
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -49,7 +49,7 @@ NEED_IMAGE = "Please add a photograph first; without one there is nothing to mea
 NEED_SECOND = "Please add a second photograph, of the other eye or of another visit, to compare."
 NO_TOOLS = "No plugin is installed that I could use."
 NEED_OTHER = "Please add a photograph of the other eye."
-KEPT, ADDED = 0.25, 0.45
+KEPT, ADDED = 0.2, 0.45
 """Least probability, by the word model, of a tool that the rules name, and of another."""
 
 _QUALITY, _REST = "I can assess image quality instead.", "I can measure everything else."

@@ -126,7 +126,7 @@ class Checker:
         body = sentences.without_citations(sentence).strip(" *_#>\t")
         if _LINK.search(body):
             raise Unsupported("links and markup are not allowed")
-        if any(letter.isalpha() and not _is_latin(letter) for letter in body):
+        if not body.isascii() and any(c.isalpha() and not _is_latin(c) for c in body):
             raise Unsupported("only English text can be checked")
         stretches, tail = sentences.segments(sentence)
         for identifier in (cite for stretch in stretches for cite in stretch.cites):
@@ -144,7 +144,7 @@ class Checker:
             # One citation may end a quotation of several sentences.
             known = bool(closing) and all(self._exists(cite) for cite in closing)
             sources = self._support.texts(closing) if known else []
-            if not self._facts.is_quoted(body, sources, least=1.0):
+            if not self._facts.quotes.hold(body, sources, least=1.0):
                 raise Unsupported("no citation")
             self._support.check(Segment(body, closing), carried=None)
             return

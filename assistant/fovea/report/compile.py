@@ -11,13 +11,14 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from fovea.errors import ConfigError
 from fovea.evidence import Evidence, ImageRecord
 from fovea.knowledge import Entry, Knowledge
 from fovea.report import framing
 from fovea.report.check import Checker
 from fovea.report.facts import is_unlike
 from fovea.report.gathering import Gathering, bare, is_tabled, once
-from fovea.report.labels import LABEL, TITLES
+from fovea.report.labels import GUIDELINE_SETS, LABEL, TITLES
 from fovea.report.model import History, Report, Row, Section, Sentence, SourceText
 from fovea.report.table import lesion_rows, tabled_rows
 from fovea.report.wording import quoted
@@ -48,7 +49,20 @@ def compile_report(
         created: UTC time, ISO 8601; now when omitted.
         history: What was told about the person; nothing when omitted.
         guideline_set: Whose advice is quoted, such as `uk_nhs`; that of all when omitted.
+
+    Raises:
+        ConfigError: no such guideline set; names those that there are.
     """
+    known = {
+        *GUIDELINE_SETS,
+        "custom",
+        *(s for e in knowledge.entries.values() for s in e.referral),
+    }
+    if guideline_set is not None and guideline_set not in known:
+        raise ConfigError(
+            f"There is no guideline set `{guideline_set[:60]}`",
+            fix=f"Use one of {', '.join(sorted(known))}",
+        )
     compiler = _Compiler(
         tuple(images), tuple(evidence), knowledge, dict(refused or {}),
         history=history or History(), guideline_set=guideline_set,
@@ -245,8 +259,8 @@ class _Compiler(Gathering):
             entries.append(quality)
         graded = self.grades.guided(self.handles)
         sentences, rows = framing.advice(entries, graded, self.guideline_set)
-        if not rows:
-            return bare("absent", "Absent: no finding that a guideline gives advice on")
+        if not sentences:
+            return bare("absent", "Absent: no finding that a guideline gives advice on", rows=rows)
         return bare("filled", sentences=sentences, rows=rows)
 
     def _similar(self) -> Section:

@@ -11,15 +11,17 @@ from fovea.contract import Finding
 from fovea.evidence import Evidence, ImageRecord
 from fovea.image import Eye
 from fovea.knowledge import Knowledge
-from fovea.knowledge.search import STOP_WORDS, tokens
-from fovea.report.sentences import Number, Phrases, clean, numbers, split
+from fovea.knowledge.search import tokens
+from fovea.report.quoting import Quotations
+from fovea.report.sentences import Number, Phrases
 
+PLACES = (
+    "superotemporal", "superonasal", "inferotemporal", "inferonasal", "superior", "inferior",
+    "nasal", "temporal", "zone_a", "zone_b", "zone_c",
+)  # fmt: skip
+"""Parts of the field: where nothing was measured, no number may be said of them."""
 STRUCTURES = {"disc": "gradable_disc", "macula": "gradable_macula", "vessels": "gradable_vessels"}
 """Each structure and the finding of the quality gate about it."""
-
-
-_Figures = list[tuple[float, str | None]]
-_Parsed = tuple[str, list[tuple[frozenset[str], _Figures]]]
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,9 @@ class Value:
     """A number that a sentence may state.
 
     Attributes:
-        quantity: Measurement name or finding concept; `` for counts.
-        end: Which end of an interval it is; None for the value itself.
+        quantity: Measurement name, finding concept or id of a case; `` for counts.
+        end: Which end of an interval it is, or that it is a threshold; None for the value itself.
+        level: Nominal coverage of that interval, in percent.
     """
 
     quantity: str
@@ -36,7 +39,8 @@ class Value:
     unit: str
     eye: Eye | None = None
     zone: str | None = None
-    end: Literal["low", "high"] | None = None
+    end: Literal["low", "high", "threshold"] | None = None
+    level: float | None = None
 
     def printed_as(self, number: Number, units_near: frozenset[str]) -> bool:
         """Whether `number` is this value at the printed precision and in its unit."""
@@ -79,7 +83,10 @@ class Facts:
         quantities -= {f.concept for piece in evidence for f in piece.result.findings}
         self.quantities = self.phrases_of(quantities)
         self.terms, self.names = _names(knowledge)
-        self._cache: dict[str, _Parsed] = {}
+        self.zones = _zones(m.zone for piece in evidence for m in piece.result.measurements)
+        self.quotes = Quotations()
+        self._values: dict[tuple[str, ...], dict[str, list[Value]]] = {}
+        self._outputs: dict[str, Phrases] = {}
         self.ungradable = self._ungradable(evidence)
 
     def phrases_of(self, outputs: Iterable[str]) -> Phrases:
@@ -136,26 +143,22 @@ class Facts:
             if finding.concept == "eye" and finding.value in ("OD", "OS")
         }
 
-    def values(self, piece: Evidence) -> list[Value]:
-        """Every number that the evidence states as its result."""
-        found = []
-        for m in piece.result.measurements:
-            found.append(Value(m.name, m.value, m.unit, m.eye, m.zone))
-            if m.interval:
-                found.append(Value(m.name, m.interval.low, m.unit, m.eye, m.zone, "low"))
-                found.append(Value(m.name, m.interval.high, m.unit, m.eye, m.zone, "high"))
-        for f in piece.result.findings:
-            known = (f.probability, f.threshold)
-            found += [Value(f.concept, p, "1") for p in known if p is not None]
-        similar = piece.result.similar
-        if similar:
-            labels = [label for case in similar for label in case.labels]
-            counts = {len(similar), *(labels.count(label) for label in labels)}
-            counts |= {case.rank for case in similar}
-            found += [Value("", float(count), "1") for count in sorted(counts)]
-            found += [Value("", case.closeness_percentile, "%") for case in similar]
-            found += [Value("", case.closeness_percentile / 100, "1") for case in similar]
-        return found
+    def values(self, pieces: Sequence[Evidence]) -> dict[str, list[Value]]:
+        """Every number that the evidence states as its result, by quantity."""
+        cites = tuple(piece.id for piece in pieces)
+        if cites not in self._values:
+            found = self._values[cites] = {}
+            for value in (value for piece in pieces for value in _values(piece)):
+                found.setdefault(value.quantity, []).append(value)
+        return self._values[cites]
+
+    def outputs_of(self, piece: Evidence) -> Phrases:
+        """The phrases that name what one tool measured, or could not measure."""
+        if piece.id not in self._outputs:
+            measured = (m.name for m in piece.result.measurements)
+            missing = (gap.name for gap in piece.result.not_measured)
+            self._outputs[piece.id] = self.phrases_of({*measured, *missing})
+        return self._outputs[piece.id]
 
     @staticmethod
     def without_cohort(text: str, pieces: Sequence[Evidence], named: set[str]) -> str:
@@ -172,11 +175,6 @@ class Facts:
         found = {case.case_id for piece in pieces for case in piece.result.similar}
         return sorted(found, key=len, reverse=True)
 
-    def levels(self, piece: Evidence) -> set[float]:
-        """Nominal coverages of the intervals, in percent."""
-        intervals = [m.interval for m in piece.result.measurements if m.interval]
-        return {round(100 * i.level, 6) for i in intervals if i.level}
-
     def evidence_texts(self, piece: Evidence) -> list[str]:
         """Everything that the evidence says in words."""
         result = piece.result
@@ -191,42 +189,6 @@ class Facts:
     def entry_texts(self, identifier: str) -> list[str]:
         """Every statement of a knowledge entry."""
         return [text for _, text, _ in self.knowledge.get(identifier).statements()]
-
-    def is_quoted(self, sentence: str, texts: Iterable[str], *, least: float) -> bool:
-        """Whether a sentence says what one sentence of `texts` says.
-
-        Word for word counts always. Otherwise the share of its content words that the
-        source sentence has must reach `least`, its numbers must come in the same order,
-        and it may neither add nor drop a negation, nor add a word of direction or degree.
-        """
-        said = tokens(sentence)
-        words = frozenset(said)
-        content = [word for word in said if word not in _FILLER]
-        if not content:
-            return False
-        figures = _figures(sentence)
-        for text in texts:
-            whole, parts = self._parsed(text)
-            if f" {' '.join(said)} " in whole:
-                return True
-            for source, numbered in parts:
-                if (
-                    sum(word in source for word in content) >= least * len(content)
-                    and all(bool(n & words) == bool(n & source) for n in _NEGATIVE)
-                    and not (_DIRECTIONS & words) - source
-                    and _same_order(figures, numbered)
-                ):
-                    return True
-        return False
-
-    def _parsed(self, text: str) -> _Parsed:
-        """A text as one string of words, and its sentences as words and figures."""
-        if text not in self._cache:
-            self._cache[text] = (
-                f" {' '.join(tokens(text))} ",
-                [(frozenset(tokens(p.text)), _figures(p.text)) for p in split(text) if p.text],
-            )
-        return self._cache[text]
 
 
 @functools.lru_cache(maxsize=4)
@@ -247,13 +209,14 @@ def _names(knowledge: Knowledge) -> tuple[Phrases, Phrases]:
     return Phrases(terms), Phrases(names)
 
 
-def zoned(values: list[Value], text: str) -> list[Value]:
-    """The values of the zone that the text names; whole-field values when it names none."""
-    lowered = text.lower()
-    zones = {v.zone for v in values if v.zone and v.zone.replace("_", " ") in lowered}
-    if zones:
-        return [value for value in values if value.zone in zones]
-    return [value for value in values if value.zone is None] or values
+def _zones(measured: Iterable[str | None]) -> Phrases:
+    """What names a part of the field, measured there or not."""
+    found = Phrases()
+    for zone in (*PLACES, *sorted({zone for zone in measured if zone})):
+        words = tokens(zone.replace("_", " "))
+        found[words] = zone
+        found.setdefault(words[1:] if words[0] == "etdr" else words, zone)
+    return found
 
 
 def disc_diameter_mm(piece: Evidence) -> float | None:
@@ -275,31 +238,30 @@ def is_bad(finding: Finding | None) -> bool:
     return finding is not None and finding.state in ("absent", "not_assessable")
 
 
+def _values(piece: Evidence) -> list[Value]:
+    found = []
+    for m in piece.result.measurements:
+        found.append(Value(m.name, m.value, m.unit, m.eye, m.zone))
+        if m.interval:
+            level = round(100 * m.interval.level, 6) if m.interval.level else None
+            low, high = m.interval.low, m.interval.high
+            found.append(Value(m.name, low, m.unit, m.eye, m.zone, "low", level))
+            found.append(Value(m.name, high, m.unit, m.eye, m.zone, "high", level))
+    for f in piece.result.findings:
+        if f.probability is not None:
+            found.append(Value(f.concept, f.probability, "1"))
+        if f.threshold is not None:
+            found.append(Value(f.concept, f.threshold, "1", end="threshold"))
+    similar = piece.result.similar
+    if similar:
+        labels = [label for case in similar for label in case.labels]
+        counts = {len(similar), *(labels.count(label) for label in labels)}
+        counts |= {case.rank for case in similar}
+        found += [Value("", float(count), "1") for count in sorted(counts)]
+        found += [Value(case.case_id, case.closeness_percentile, "%") for case in similar]
+        found += [Value(case.case_id, case.closeness_percentile / 100, "1") for case in similar]
+    return found
+
+
 def _eye(value: str | None) -> Eye:
     return "OD" if value == "OD" else "OS"
-
-
-# A search may pass over "normal" and "range"; a quotation may not add them.
-_FILLER = STOP_WORDS - frozenset(
-    tokens("normal range value values many much should simple plain criteria criterium guideline")
-)
-_DIRECTIONS = frozenset(
-    tokens(
-        "above below more less fewer higher lower high low wider narrower wide narrow large larger "
-        "small smaller right left before after increase decrease rise fall rises falls always all "
-        "only immediate immediately urgent routine early late mild moderate severe"
-    )
-)
-_NEGATIVE = (
-    frozenset(tokens("no not none never neither nor without cannot absent absence")),
-    frozenset(tokens("exclude excluded excludes")),
-)
-
-
-def _figures(text: str) -> _Figures:
-    return [(number.value, number.unit) for number in numbers(clean(text))[0]]
-
-
-def _same_order(few: _Figures, many: _Figures) -> bool:
-    rest = iter(many)
-    return all(any(item == other for other in rest) for item in few)

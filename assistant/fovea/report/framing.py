@@ -8,7 +8,15 @@ from fovea.evidence import Evidence, ImageRecord
 from fovea.image import Eye
 from fovea.knowledge import Entry
 from fovea.report.grade_wording import Guided
-from fovea.report.labels import INTENDED_USE, LABEL, URGENCY_WORDS, USUAL_RECALL
+from fovea.report.labels import (
+    GUIDELINE_SETS,
+    INTENDED_USE,
+    LABEL,
+    NO_ADVICE,
+    RECALL_LEFT_OUT,
+    URGENCY_WORDS,
+    USUAL_RECALL,
+)
 from fovea.report.model import History, Row, Sentence
 from fovea.report.wording import EYE_NAMES, quoted
 
@@ -72,7 +80,9 @@ def indication(history: History) -> tuple[Row, ...]:
 def advice(
     entries: Iterable[Entry], graded: Iterable[Guided], guideline_set: str | None
 ) -> tuple[tuple[Sentence, ...], tuple[Row, ...]]:
-    """Guideline advice quoted from entries, and its urgency, the most urgent first.
+    """Guideline advice quoted from entries with its urgency, and for what there is none.
+
+    The most urgent comes first; conditions without advice come last, with the reason.
 
     Args:
         entries: What was found.
@@ -84,13 +94,20 @@ def advice(
     all_found = {entry.id: Guided(entry, "", bounded=False) for entry in entries}
     for guided in graded:
         all_found.setdefault(guided.entry.id, guided)
-    found = sorted(
-        (ranks.index(part.urgency), guidelines, guided.entry.id, guided.entry.name.en, part.text)
-        for guided in all_found.values()
-        for guidelines, part in guided.entry.referral.items()
-        if guideline_set in (None, guidelines)
-        and not (guided.bounded and part.urgency == USUAL_RECALL)
-    )
+    found = []
+    none = []
+    for guided in all_found.values():
+        entry = guided.entry
+        for guidelines in (guideline_set,) if guideline_set else _sets_of(entry):
+            part = entry.referral.get(guidelines)
+            if part is None:
+                none.append((entry, guidelines, entry.no_referral.get(guidelines, NO_ADVICE)))
+            elif guided.bounded and part.urgency == USUAL_RECALL:
+                none.append((entry, guidelines, RECALL_LEFT_OUT))
+            else:
+                rank = ranks.index(part.urgency)
+                found.append((rank, guidelines, entry.id, entry.name.en, part.text))
+    found.sort()
     sentences = tuple(quoted(text, knowledge=(i,)) for _, _, i, _, text in found)
     rows = []
     for rank, guidelines, i, name, _ in found:
@@ -98,7 +115,16 @@ def advice(
         only = f", if it is {whom}" if (whom := all_found[i].provided) else ""
         bound = "At least: " if all_found[i].bounded else ""
         rows.append(Row(label=bound + name, value=f"{value}{only} [K:{i}]"))
+    rows += [
+        Row(label=f"No advice: {entry.name.en}", value=f"{guidelines}: {why} [K:{entry.id}]")
+        for entry, guidelines, why in none
+        if entry.kind == "condition"  # a sign alone is advised on through its condition
+    ]
     return sentences, tuple(rows)
+
+
+def _sets_of(entry: Entry) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*GUIDELINE_SETS, *entry.referral)))
 
 
 def limitations(refused: Mapping[str, str], withheld: Sequence[str]) -> tuple[Row, ...]:

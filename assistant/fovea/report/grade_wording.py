@@ -211,6 +211,17 @@ class GradeStatements:
                 "and absent by the other; both are shown, and nothing is graded by it"
             )
             yield _sentence(text, (conflict.present, conflict.absent), (), fact)
+        for excluded in self._grader.exclusions(handle):
+            name = self._facts.knowledge.get(excluded.entry).name.en
+            signs = [f"`{self._facts.knowledge.get(sign).name.en}`" for sign in excluded.signs]
+            fact = Fact(kind="grade", name=excluded.entry, state="disagreement", image=handle)
+            text = (
+                f"Two results disagree{self._place(handle)}: by one `{name}` is present, by the "
+                f"other {', '.join(signs)}, which exclude{'s' if len(signs) == 1 else ''} it; "
+                "both are shown, and a person has to decide"
+            )
+            cites = tuple(dict.fromkeys((excluded.present, *excluded.signs.values())))
+            yield _sentence(text, cites, (), fact)
 
 
 def _cites(steps: Iterable[Step]) -> tuple[str, ...]:

@@ -49,6 +49,21 @@ class _Known:
 
 
 @dataclass(frozen=True)
+class Exclusion:
+    """A condition that one tool calls present, and signs of others that exclude it.
+
+    Attributes:
+        entry: Id of the condition.
+        present: Evidence that says so.
+        signs: Id of each sign to the evidence that shows it.
+    """
+
+    entry: str
+    present: str
+    signs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Conflict:
     """Two results that say the opposite about one finding of one photograph."""
 
@@ -99,6 +114,24 @@ class Grader:
             for entry, found in states.items()
             if {"present", "absent"} <= set(found)
         ]
+
+    def exclusions(self, handle: str) -> list[Exclusion]:
+        """Conditions that are called present beside signs of another tool that exclude them."""
+        present: dict[str, str] = {}
+        for piece, finding, entry in self._findings(handle, every=True):
+            if finding.state == "present":
+                present.setdefault(entry, piece.id)
+        found = []
+        for entry, cite in present.items():
+            related = self._facts.knowledge.get(entry).findings
+            signs = {
+                part.ref: present[part.ref]
+                for part in related
+                if part.role == "excludes" and present.get(part.ref, cite) != cite
+            }
+            if signs:
+                found.append(Exclusion(entry, cite, signs))
+        return found
 
     # Presence
 

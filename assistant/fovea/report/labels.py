@@ -29,3 +29,9 @@ URGENCY_WORDS = {
     "U0": "routine recall",
 }
 """Normalised urgency of guideline advice, most urgent first."""
+
+GUIDELINE_SETS = ("uk_nhs", "us_ada_aao")
+"""Guideline sets whose advice is shipped."""
+NO_ADVICE = "none of the guidance that was read for the knowledge base names it"
+"""Why a guideline set has no advice, where its entry gives no reason of its own."""
+RECALL_LEFT_OUT = "the usual recall is left out, because a graver grade is not excluded"

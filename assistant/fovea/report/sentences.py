@@ -78,8 +78,9 @@ _OPEN = re.compile(
 )
 _UNSEEN = re.compile(r"\b(?:not|cannot be|could not be) (?:assess\w*|grad\w*|judged)\b", re.I)
 _EYE = re.compile(
-    r"\b(?P<both>OU|both (?:eyes|discs|maculae)|either eye)\b|\b(?P<OD>OD|RE(?= eye))\b|"
-    r"\b(?P<OS>OS)\b|"
+    r"\b(?P<both>OU|both (?:eyes|discs|maculae)|either eye)\b|"
+    r"\b(?P<OD>OD|RE|R(?= eye)|[Oo]culus [Dd]exter)\b|"
+    r"\b(?P<OS>OS|LE|L(?= eye)|[Oo]culus [Ss]inister)\b|"
     r"(?<!upper )(?<!lower )\b(?P<side>right|left)\b(?!\s+(?:of|side|half|edge|now|corner|border|"
     r"hand|upper|lower|away|from)\b)(?!-hand)",
 )
@@ -164,7 +165,8 @@ def without_citations(sentence: str) -> str:
     return CITATION.sub(" ", unicodedata.normalize("NFKC", sentence))
 
 
-def numbers(text: str) -> tuple[list[Number], bool]:
+@functools.lru_cache(maxsize=1 << 11)
+def numbers(text: str) -> tuple[tuple[Number, ...], bool]:
     """The numbers of a text, and whether a digit is left that cannot be read as one."""
     text = re.sub(r"\bimg\d+\b", lambda match: " " * len(match[0]), text)
     found = []
@@ -179,7 +181,7 @@ def numbers(text: str) -> tuple[list[Number], bool]:
         value = float(_WORDS[match[0].lower()])
         found.append(Number(value, 0, None, match.start(), match.end()))
     unread = any(letter.isnumeric() for letter in rest)
-    return sorted(found, key=lambda number: number.start), unread
+    return tuple(sorted(found, key=lambda number: number.start)), unread
 
 
 def eyes(text: str) -> list[tuple[Eye, int]]:
@@ -204,8 +206,16 @@ def _lower_sides(text: str) -> str:
     )
 
 
+_REMEMBERED = 256
+
+
 class Phrases(dict[tuple[str, ...], str]):
-    """Keys by the words of the phrases that name them."""
+    """Keys by the words of the phrases that name them; not changed once it was searched."""
+
+    @functools.cached_property
+    def asked(self) -> dict[str, list[tuple[str, int, int]]]:
+        """What was found in the texts that were searched last: one is searched many times."""
+        return {}
 
     @functools.cached_property
     def longest(self) -> dict[str, int]:
@@ -219,18 +229,28 @@ class Phrases(dict[tuple[str, ...], str]):
 
 def phrases(text: str, known: Phrases) -> list[tuple[str, int, int]]:
     """Known phrases in the text as (key, start, end); the longest one wins."""
-    words = word_spans(text)
+    if text in known.asked:
+        return known.asked[text]
+    spans = word_spans(text)
+    words = tuple(word for word, _, _ in spans)
     found = []
     index = 0
     while index < len(words):
-        for size in range(min(known.longest.get(words[index][0], 0), len(words) - index), 0, -1):
-            key = known.get(tuple(word for word, _, _ in words[index : index + size]))
+        longest = known.longest.get(words[index])
+        if longest is None:
+            index += 1
+            continue
+        for size in range(min(longest, len(words) - index), 0, -1):
+            key = known.get(words[index : index + size])
             if key is not None:
-                found.append((key, words[index][1], words[index + size - 1][2]))
+                found.append((key, spans[index][1], spans[index + size - 1][2]))
                 index += size
                 break
         else:
             index += 1
+    if len(known.asked) >= _REMEMBERED:
+        known.asked.clear()
+    known.asked[text] = found
     return found
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fovea.evidence import Evidence
 from fovea.knowledge.search import tokens
 from fovea.report import sentences
 from fovea.report.claims import (
     ADVICE,
-    CLINICAL,
     DECLINE,
     JUDGEMENT,
     QUALITY_WORDS,
@@ -20,6 +19,7 @@ from fovea.report.claims import (
 from fovea.report.facts import STRUCTURES, Facts, disc_diameter_mm, is_bad
 from fovea.report.figures import Figures
 from fovea.report.sentences import Phrases, Segment
+from fovea.report.vocabulary import Source, stranger
 
 _PATIENT = re.compile(
     r"\b(?:your|you have|this (?:eye|patient|person|image|photograph|picture|retina|disc)|"
@@ -29,12 +29,17 @@ _PATIENT = re.compile(
 _STRUCTURE_WORDS = frozenset(
     tokens(
         "retina fundus disc optic nerve vessel macula fovea grade graded gradable ungradable "
-        "rejected"
+        "rejected zone region quadrant area"
     )
 )
 _NOT_COMPARED = re.compile(r"\bnot compared with reference values\b", re.I)
 _POSITION = re.compile(r"\b(within|above|below) the reference range\b", re.I)
 _ABOUT_CASES = re.compile(r"\b(?:cases?|neighbou?rs?|archive|labell?(?:ed|s)?)\b", re.I)
+_NO_WORDS = re.compile(
+    r"\bimg\d+\b|\bcase-\S+|\bis closer than [\d.]+ % of random pairs\b|\bor other\b|"
+    r"\b(?-i:RE|LE|[RL](?= eye))\b|\boculus (?:dexter|sinister)\b",
+    re.I,
+)
 _GRADABLE = re.compile(r"\b(?:un)?(?:gradab|assessab)\w*|\bvisible\b", re.I)
 _STRUCTURE = {
     structure: re.compile(rf"\b(?:{pattern})\b", re.I)
@@ -52,7 +57,7 @@ class Support:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self._figures = Figures(facts, self.texts)
-        self._words: dict[str, frozenset[str]] = {}
+        self._sources: dict[str, Source] = {}
         self._known: dict[frozenset[str], Phrases] = {}
 
     def texts(self, cites: Sequence[str]) -> list[str]:
@@ -80,7 +85,7 @@ class Support:
             return carried
         self._check_eyes(text, pieces)
         self._check_gradable(text, pieces)
-        if entries and self.facts.is_quoted(text, self.texts(entries), least=1.0):
+        if entries and self.facts.quotes.hold(text, self.texts(entries), least=1.0):
             return carried
         mentioned = self._mentioned(text)
         quantity = mentioned[-1][0] if mentioned else carried
@@ -89,7 +94,7 @@ class Support:
         printed = self._figures.check(text, pieces, entries, mentioned, carried)
         found = self._check_findings(text, pieces, entries)
         graded = self._check_quality(text, pieces)
-        quoted = self.facts.is_quoted(text, self.texts(stretch.cites), least=0.75)
+        quoted = self.facts.quotes.hold(text, self.texts(stretch.cites), least=0.75)
         ranged = self._check_range(text, pieces, entries)
         text = self._without_cases(text, pieces)
         rest = self._without_names(text)
@@ -99,7 +104,10 @@ class Support:
         denied = sentences.NEGATORS.search(rest) and not DECLINE.search(text)
         if denied and not (found or graded or quoted):
             raise Unsupported("denies what it cites")
-        self._check_words(text, stretch.cites)
+        if not quoted:
+            self._check_words(
+                text, pieces, stretch.cites, graded=bool(graded), placed=bool(printed or not found)
+            )
         checked = printed or found or graded or quoted or ranged or placed
         if not (checked or self._named_result(text, pieces)):
             raise Unsupported(f"nothing in it can be checked against [{pieces[0].id}]")
@@ -125,27 +133,28 @@ class Support:
 
     def _without_names(self, text: str) -> str:
         """The text without names of diseases: `malignant` in one of them is no judgement."""
-        for _, start, end in sentences.phrases(text, self.facts.terms):
-            text = text[:start] + " " * (end - start) + text[end:]
-        return text
+        return _masked(text, [m[1:] for m in sentences.phrases(text, self.facts.terms)])
 
     def _check_advice(self, text: str, entries: Sequence[str]) -> None:
         if not entries:
             raise Unsupported("advice without a citation of the knowledge base")
-        if not self.facts.is_quoted(text, self.texts(entries), least=1.0):
+        if not self.facts.quotes.hold_advice(text, self.texts(entries)):
             raise Unsupported(f"[{entries[0]}] does not give this advice")
 
     def _check_quotation(self, text: str, entries: Sequence[str]) -> None:
         weighty = JUDGEMENT.search(text) or SEVERITY.search(text)
-        if not self.facts.is_quoted(text, self.texts(entries), least=1.0 if weighty else 0.7):
+        names = [n for i in entries for n in self.facts.knowledge.get(i[2:]).names()]
+        least = 1.0 if weighty else 0.7
+        if not self.facts.quotes.hold(text, self.texts(entries), least=least, names=names):
             raise Unsupported(f"[{entries[0]}] does not say this")
-        if _PATIENT.search(text) and not self.facts.is_quoted(text, self.texts(entries), least=1.0):
+        whole = self.facts.quotes.hold(text, self.texts(entries), least=1.0)
+        if _PATIENT.search(text) and not whole:
             raise Unsupported("says something about this eye, but cites general knowledge only")
 
     def _is_caveat(self, text: str, pieces: Sequence[Evidence]) -> bool:
         """Whether the stretch repeats a caveat of its evidence word for word."""
         caveats = [caveat.text for piece in pieces for caveat in piece.result.caveats]
-        return self.facts.is_quoted(text.removeprefix("Note: "), caveats, least=1.0)
+        return self.facts.quotes.hold(text.removeprefix("Note: "), caveats, least=1.0)
 
     def _check_images(self, text: str, pieces: Sequence[Evidence]) -> None:
         for handle in re.findall(r"\bimg\d+\b", text):
@@ -187,11 +196,13 @@ class Support:
             findings.pop(concept, None)
         known = self._names(frozenset(findings))
         measured = sentences.phrases(text, self.facts.quantities)
-        for concept, start, end in sentences.phrases(text, known):
+        named = sentences.phrases(text, known)
+        for concept, start, end in named:
             if any(first < start and end <= last for _, first, last in measured):
                 continue  # `number of haemorrhages` names a measurement, whatever it is
             finding = findings.get(concept)
-            said = sentences.polarity(text, start, end)
+            others = [(low, high) for _, low, high in named if low != start]
+            said = sentences.polarity(_masked(text, others), start, end)
             if finding is None:
                 self._check_mention(text, concept, text[start:end], pieces, entries)
             elif said != finding.state:
@@ -218,7 +229,7 @@ class Support:
         if labelled and _ABOUT_CASES.search(text):
             return
         cites = (*(piece.id for piece in pieces), *entries)
-        if f"K:{concept}" in entries or self.facts.is_quoted(text, self.texts(cites), least=0.75):
+        if f"K:{concept}" in entries or self.facts.quotes.hold(text, self.texts(cites), least=0.75):
             return
         raise Unsupported(f"`{name}` is not a finding of [{pieces[0].id}]")
 
@@ -286,16 +297,32 @@ class Support:
             if _hyphened(match[0]) not in known:
                 raise Unsupported(f"no cited grade is `{match[0]}`")
 
-    def _check_words(self, text: str, cites: Sequence[str]) -> None:
-        """Clinical words must occur in what is cited, or name a structure."""
-        sources = _STRUCTURE_WORDS.union(*(self._words_of(cite) for cite in cites))
-        for match in CLINICAL.finditer(text):
-            if not set(tokens(match[0])) <= sources:
-                raise Unsupported(f"`{match[0]}` does not occur in what it cites")
+    def _check_words(
+        self, text: str, pieces: Sequence[Evidence], cites: Sequence[str],
+        *, graded: bool, placed: bool,
+    ) -> None:  # fmt: skip
+        """Every word is neutral, names a result, or stands so in what is cited."""
+        known = self._names(frozenset(f.concept for p in pieces for f in p.result.findings))
+        spans = [(number.start, number.end) for number in sentences.numbers(text)[0]]
+        # Degrees were compared with the grades, and positions with the ranges.
+        for pattern in (_NO_WORDS, SEVERITY, _POSITION, _NOT_COMPARED):
+            spans += [match.span() for match in pattern.finditer(text)]
+        own = [self.facts.outputs_of(piece) for piece in pieces]
+        for names in (known, self.facts.quantities, *own):
+            spans += [(start, end) for _, start, end in sentences.phrases(text, names)]
+        zones = {m.zone for p in pieces for m in p.result.measurements}
+        places = sentences.phrases(text, self.facts.zones)
+        spans += [(start, end) for zone, start, end in places if zone in zones]
+        allowed = QUALITY_WORDS if graded else frozenset()
+        if placed:  # beside a finding alone, a structure would say where it lies
+            allowed |= _STRUCTURE_WORDS
+        word = stranger(text, spans, allowed, [self._source(cite) for cite in cites])
+        if word:
+            raise Unsupported(f"`{word}` does not occur so in what it cites")
 
-    def _words_of(self, cite: str) -> frozenset[str]:
-        """Every word that a citation uses, in its texts and its names."""
-        if cite not in self._words:
+    def _source(self, cite: str) -> Source:
+        """The words of a citation, in its texts and its names."""
+        if cite not in self._sources:
             texts = self.texts((cite,))
             piece = self.facts.evidence.get(cite)
             result = piece.result if piece else None
@@ -304,14 +331,16 @@ class Support:
                 names |= {label for case in result.similar for label in case.labels}
                 names |= {f.concept for f in result.findings}
                 names |= {f.value or "" for f in result.findings}
-                names |= {m.name for m in result.measurements}
                 names |= {gap.name for gap in result.not_measured}
                 names |= {artifact.name for artifact in result.artifacts}
+                for m in result.measurements:
+                    scale = self.facts.knowledge.about_output(m.name)
+                    texts += scale.names() if scale and scale.kind == "scale" else ()
             for name in sorted(names):
                 entry = self.facts.knowledge.about_output(name)
                 texts += [name.replace("_", " "), *(entry.names() if entry else ())]
-            self._words[cite] = frozenset(tokens(" ".join(texts)))
-        return self._words[cite]
+            self._sources[cite] = Source(texts)
+        return self._sources[cite]
 
     def _named_result(self, text: str, pieces: Sequence[Evidence]) -> bool:
         """Whether the stretch names an eye, picture, gap or case that the evidence holds."""
@@ -334,6 +363,12 @@ class Support:
             if DECLINE.search(text) and sentences.phrases(text, gaps):
                 return True
         return False
+
+
+def _masked(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    for start, end in spans:
+        text = text[:start] + " " * (end - start) + text[end:]
+    return text
 
 
 def _hyphened(word: str) -> str:

@@ -8,7 +8,7 @@ from fovea.contract import Measurement
 from fovea.evidence import Evidence
 from fovea.knowledge import Entry, Knowledge
 from fovea.report.model import Row
-from fovea.report.wording import is_position, name_of, printed
+from fovea.report.wording import is_position, name_of, printed, region
 
 
 def lesion_rows(
@@ -51,8 +51,8 @@ def tabled_rows(
     for m in piece.result.measurements:
         if chosen(m.name) and not is_position(m.name):
             name = f"{name_of(m.name, knowledge)} {m.eye or ''}".rstrip()
-            region = f"{_region(m.zone)} " if m.zone else ""
-            values.setdefault(name, []).append(region + _with_interval(m))
+            where = f"{region(m.zone)} " if m.zone else ""
+            values.setdefault(name, []).append(where + _with_interval(m))
     for gap in piece.result.not_measured:
         if chosen(gap.name):
             reason = f"not measured: {gap.reason.rstrip('.')}"
@@ -62,10 +62,6 @@ def tabled_rows(
         Row(label=label[:1].upper() + label[1:] + where, value=f"{', '.join(said)} [{piece.id}]")
         for label, said in values.items()
     )
-
-
-def _region(zone: str) -> str:
-    return zone.replace("_", " ").replace("etdrs", "ETDRS")
 
 
 def _with_interval(m: Measurement) -> str:
@@ -93,7 +89,7 @@ def _by_zone(piece: Evidence, entry: Entry | None, knowledge: Knowledge) -> list
     zones: dict[str, list[str]] = {}
     for m in _own(piece, entry, knowledge):
         if m.zone:
-            value = f"{_region(m.zone)} {printed(m.value, m.unit)}"
+            value = f"{region(m.zone)} {printed(m.value, m.unit)}"
             zones.setdefault(m.name, []).append(value)
     return [f"{name_of(name, knowledge)}: {', '.join(values)}" for name, values in zones.items()]
 

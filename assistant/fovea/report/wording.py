@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from fovea.contract import Finding, Measurement, Neighbour, NotMeasured
@@ -15,6 +16,7 @@ EYE_NAMES: dict[Eye, str] = {"OD": "right eye (OD)", "OS": "left eye (OS)"}
 _UNITS = {"1": "", "um": " µm", "um2": " µm²", "mm2": " mm²", "px2": " px²", "deg": "°",
           "[DD]": " disc diameters"}  # fmt: skip
 _POSITIONS = ("_x", "_y")
+_IS_A = {"present": "is", "absent": "is not", "indeterminate": "may or may not be"}
 
 
 def printed(value: float, unit: str) -> str:
@@ -66,7 +68,7 @@ class Worder:
             level = m.interval.level
             kind = f"{level * 100:g} % interval" if level else "range"
             value += f" ({kind} {low} to {high})"
-        zone = f" in {m.zone.replace('_', ' ')}" if m.zone else ""
+        zone = f" in {region(m.zone)}" if m.zone else ""
         name = name_of(m.name, self._knowledge)
         return Sentence(
             text=f"The {name}{self.place(piece, m.eye)}{zone} is {value} [{piece.id}].",
@@ -99,8 +101,8 @@ class Worder:
         if f.concept == "eye" and f.value in ("OD", "OS"):
             side = EYE_NAMES["OD" if f.value == "OD" else "OS"]
             said = f"The photograph{handle} shows the {side}"
-        elif f.concept == "fundus_photograph" and f.state in ("present", "absent"):
-            said = f"The picture{handle} is{'' if f.state == 'present' else ' not'} a {name}"
+        elif f.concept == "fundus_photograph" and f.state in _IS_A:
+            said = f"The picture{handle} {_IS_A[f.state]} a {name}"
         elif f.concept.startswith("gradable_"):
             part = f.concept.removeprefix("gradable_")
             verb = "are" if part.endswith("s") else "is"
@@ -159,7 +161,7 @@ class Worder:
             entry.id, m.value, output=m.name, method=m.method,
             disc_diameter_mm=disc_diameter_mm(piece),
         )  # fmt: skip
-        where += f" in {m.zone.replace('_', ' ')}" if m.zone else ""
+        where += f" in {region(m.zone)}" if m.zone else ""
         said = "was not compared with reference values"
         state: str = result.position or "not_compared"
         if m.cohort is not None:
@@ -186,10 +188,11 @@ class Worder:
         for sentence in comparisons:
             fact = sentence.facts[0]
             name = f"{name_of(fact.name, self._knowledge)} {fact.eye or ''}".rstrip()
-            where = f", {fact.zone.replace('_', ' ')}" if fact.zone else ""
+            where = f", {region(fact.zone)}" if fact.zone else ""
             where += f", {fact.image}" if len(self._eyes) > 1 else ""
             cites = "".join(f"[{i}]" for i in sentence.evidence)
             value = printed(fact.value or 0.0, fact.unit or "1")
+            name = name[:1].upper() + name[1:]
             rows[name + where] = f"{value} {cites}, not compared: {fact.text}"
         return tuple(Row(label=label, value=value) for label, value in rows.items())
 
@@ -203,6 +206,17 @@ def quoted(text: str, evidence: tuple[str, ...] = (), knowledge: tuple[str, ...]
         knowledge=knowledge,
         facts=tuple(Fact(kind="statement", name=i, text=text) for i in (*evidence, *knowledge)),
     )
+
+
+def plain_quotes(text: str) -> str:
+    """Names between typographic quotes, for formats where a back tick means nothing."""
+    return re.sub(r"`([^`]+)`", "\u2018\\1\u2019", text)
+
+
+def region(zone: str) -> str:
+    """A part of the field in words: `zone B`, `ETDRS inner nasal`."""
+    words = zone.replace("_", " ").replace("etdrs", "ETDRS")
+    return re.sub(r"\bzone ([a-z])$", lambda match: f"zone {match[1].upper()}", words)
 
 
 def is_position(name: str) -> bool:

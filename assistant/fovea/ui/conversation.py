@@ -15,12 +15,24 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from fovea.contract import Passage
-from fovea.errors import Cancelled, FoveaError, KnowledgeError, SessionError
+from fovea.errors import (
+    Cancelled,
+    ConfigError,
+    FoveaError,
+    KnowledgeError,
+    SessionError,
+)
 from fovea.events import Called, Event, ReportDrafted
 from fovea.image import Eye
 from fovea.samples import SAMPLE_CREDIT, sample_photograph
 from fovea.session import Message, Session
-from fovea.ui.evidence import evidence_panel, plugins_panel, report_downloads
+from fovea.ui.evidence import (
+    DOWNLOADS,
+    compared_pictures,
+    evidence_panel,
+    plugins_panel,
+    report_downloads,
+)
 from fovea.ui.render import ChatMessage, Transcript, cited_entries, explain, safe_markdown
 from fovea.ui.viewer import scene
 
@@ -243,8 +255,10 @@ class Conversation:
         registry = self._assistant.registry
         manifests = {name: registry.manifest(name) for name in registry.names()}
         return evidence_panel(
-            session.evidence.values(), session.images, manifests, self._cited_knowledge(session)
-        )
+            session.evidence.values(), session.images, manifests,
+            self._cited_knowledge(session),
+            compared_pictures(session, lambda case_id: self._assistant.archive.thumbnail(case_id)),
+        )  # fmt: skip
 
     def _cited_knowledge(self, session: Session) -> dict[str, Sequence[Passage]]:
         """Statements of the entries that an answer or the last report cites."""
@@ -262,10 +276,10 @@ class Conversation:
     def show_report(self, session: Session) -> Update:
         """The last report of a session, and its downloads."""
         report_id = session.reports[-1].id
-        markdown, json = _report_text(session, "md"), _report_text(session, "json")
+        files = _report_files(session)
         return {
-            self._panels.report: safe_markdown(markdown),
-            self._panels.downloads: report_downloads(report_id, markdown=markdown, json=json),
+            self._panels.report: safe_markdown(files[".md"].decode()),
+            self._panels.downloads: report_downloads(report_id, files),
         }
 
     def _session(
@@ -298,6 +312,23 @@ def forget(assistant: Assistant, session_id: str | None) -> None:
 def _report_text(session: Session, ending: str) -> str:
     path = session.folder / f"{session.reports[-1].id}.{ending}"
     return path.read_text(encoding="utf-8")
+
+
+def _report_files(session: Session) -> dict[str, bytes]:
+    """The last report in every format of the page whose library is installed."""
+    from fovea.report.model import Report
+    from fovea.report.views import Material, report_files
+
+    report = Report.model_validate_json(_report_text(session, "json"))
+    photographs = {handle: session.photograph(handle) for handle in session.images}
+    material = Material(report, session.evidence, photographs)
+    files: dict[str, bytes] = {}
+    for ending in DOWNLOADS:
+        try:
+            files[ending] = report_files(material, ending)[""]
+        except ConfigError as error:
+            log.info("no download: %s", error)
+    return files
 
 
 def _take(session: Session, files: Sequence[Path], eye: Eye | None) -> tuple[list[str], list[str]]:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 
-from fovea.contract import Finding, Interval, Measurement, Neighbour, NotMeasured, Passage
+from fovea.archive.records import thumbnail_of
+from fovea.contract import (
+    Difference,
+    Finding,
+    Interval,
+    Measurement,
+    Neighbour,
+    NotMeasured,
+    Passage,
+)
+from fovea.errors import ArchiveError
 from fovea.evidence import Evidence, ImageRecord, Provenance
 from fovea.manifest import Manifest
+from fovea.session import Session
 from fovea.ui.render import anchor, in_words, number, unit_text
 
 EMPTY = (
@@ -18,12 +31,23 @@ EMPTY = (
 _STATES = {"present": "present", "absent": "absent", "indeterminate": "cannot be decided",
            "not_assessable": "not assessable"}  # fmt: skip
 
+DOWNLOADS: Mapping[str, str] = {
+    ".md": "text/markdown;charset=utf-8",
+    ".json": "application/json;charset=utf-8",
+    ".html": "text/html;charset=utf-8",
+    ".pdf": "application/pdf",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".fhir.json": "application/fhir+json;charset=utf-8",
+}
+"""Formats that the page offers, with their media types. DICOM is several files: `fovea report`."""
+
 
 def evidence_panel(
     evidence: Iterable[Evidence],
     images: Mapping[str, ImageRecord],
     manifests: Mapping[str, Manifest],
     knowledge: Mapping[str, Sequence[Passage]],
+    pictures: Mapping[str, bytes] = MappingProxyType({}),
 ) -> str:
     """HTML of all cards, the newest first, then the knowledge that was cited.
 
@@ -32,12 +56,31 @@ def evidence_panel(
         images: The photographs of the session by handle.
         manifests: Manifests by tool name; a tool of the host has none.
         knowledge: Statements of the cited entries by id of the entry.
+        pictures: Small JPEGs of photographs by handle, and of archived cases by id.
     """
     known = list(evidence)
     drawn = {each.id for each in known if _is_drawn(each)}
-    cards = [card(each, images, manifests.get(each.tool), drawn) for each in known]
+    cards = [card(each, images, manifests.get(each.tool), drawn, pictures) for each in known]
     quoted = [knowledge_card(entry_id, passages) for entry_id, passages in knowledge.items()]
     return "".join([*reversed(cards), *quoted]) or EMPTY
+
+
+def compared_pictures(session: Session, thumbnail: Callable[[str], bytes]) -> dict[str, bytes]:
+    """Small JPEGs of the photographs and archived cases that the evidence compares.
+
+    Args:
+        session: With its evidence.
+        thumbnail: The picture of a case; raises an `ArchiveError` where there is none.
+    """
+    found: dict[str, bytes] = {}
+    for piece in session.evidence.values():
+        if not piece.result.similar:
+            continue
+        found |= {handle: thumbnail_of(session.photograph(handle)) for handle in piece.images}
+        for case in piece.result.similar:
+            with contextlib.suppress(ArchiveError):  # removed since, or without a picture
+                found[case.case_id] = thumbnail(case.case_id)
+    return found
 
 
 def knowledge_card(entry_id: str, passages: Sequence[Passage]) -> str:
@@ -57,6 +100,7 @@ def card(
     images: Mapping[str, ImageRecord],
     manifest: Manifest | None,
     drawn: Collection[str] = (),
+    pictures: Mapping[str, bytes] = MappingProxyType({}),
 ) -> str:
     """HTML of one piece of evidence; its id is what the citation `[E3]` leads to.
 
@@ -65,6 +109,7 @@ def card(
         images: The photographs of the session by handle.
         manifest: Manifest of the tool; None for a tool of the host.
         drawn: Ids of the evidence that the viewer has layers of.
+        pictures: Small JPEGs of photographs by handle, and of archived cases by id.
     """
     result = evidence.result
     title = manifest.title if manifest else in_words(evidence.tool)
@@ -72,7 +117,7 @@ def card(
         _measurements(result.measurements, manifest),
         _findings(result.findings),
         _not_measured(result.not_measured),
-        _similar(result.similar),
+        _similar(result.similar, evidence.images, pictures),
         _passages(result.passages),
         _list("Caveats", [caveat.text for caveat in result.caveats], "fv-caveats"),
         _provenance(evidence.provenance),
@@ -93,18 +138,20 @@ def card(
     )
 
 
-def report_downloads(report_id: str, *, markdown: str, json: str) -> str:
-    """Links that save a report from the page itself: it never lies at a server address."""
+def report_downloads(report_id: str, files: Mapping[str, bytes]) -> str:
+    """Links that save a report from the page itself: it never lies at a server address.
+
+    Args:
+        report_id: Name of the report, such as `R1`.
+        files: Ending, such as `.pdf`, to the file.
+    """
     links = []
-    for ending, media_type, content in (
-        ("md", "text/markdown", markdown),
-        ("json", "application/json", json),
-    ):
-        data = base64.b64encode(content.encode("utf-8")).decode("ascii")
-        name = f"fovea-report-{report_id}.{ending}"
+    for ending, content in files.items():
+        data = base64.b64encode(content).decode("ascii")
+        name = f"fovea-report-{report_id}{ending}"
         links.append(
             f"<a class='fv-button' download='{escape(name)}' "
-            f"href='data:{media_type};charset=utf-8;base64,{data}'>Download .{ending}</a>"
+            f"href='data:{DOWNLOADS[ending]};base64,{data}'>Download {escape(ending)}</a>"
         )
     return f"<p class='fv-downloads'>{''.join(links)}</p>"
 
@@ -204,14 +251,53 @@ def _not_measured(missing: Iterable[NotMeasured]) -> str:
     return _list("Not measured", [f"{in_words(m.name)}: {m.reason}" for m in missing], "fv-missing")
 
 
-def _similar(neighbours: Iterable[Neighbour]) -> str:
-    texts = [
-        f"{n.rank}. {n.case_id} ({', '.join(n.labels) or 'no label'}"
-        f"{f', {n.eye}' if n.eye else ''}): nearer than {n.closeness_percentile:.0f} % of "
-        f"archive pairs; {n.why}"
-        for n in neighbours
+def _similar(
+    neighbours: Sequence[Neighbour], images: Sequence[str], pictures: Mapping[str, bytes]
+) -> str:
+    """The photograph and its neighbours side by side, each with the reasons under it."""
+    if not neighbours:
+        return ""
+    asked = [
+        _case(image, pictures, [f"{image}, the photograph asked about"])
+        for image in images
+        if image in pictures
     ]
-    return _list("Similar cases", texts, "fv-similar")
+    cases = [_case(n.case_id, pictures, [_said(n), *map(_beside, n.differences)])
+             for n in neighbours]  # fmt: skip
+    return (
+        "<div class='fv-similar'><h4>Similar cases</h4>"
+        f"<ul class='fv-cases'>{''.join([*asked, *cases])}</ul></div>"
+    )
+
+
+def _case(name: str, pictures: Mapping[str, bytes], lines: Iterable[str]) -> str:
+    picture = ""
+    if name in pictures:
+        data = base64.b64encode(pictures[name]).decode("ascii")
+        picture = f"<img alt='{escape(name)}' src='data:image/jpeg;base64,{data}'>"
+    return f"<li>{picture}{''.join(f'<p>{escape(line)}</p>' for line in lines)}</li>"
+
+
+def _said(neighbour: Neighbour) -> str:
+    labels = ", ".join(neighbour.labels) or "no label"
+    eye = f", {neighbour.eye}" if neighbour.eye else ""
+    return (
+        f"{neighbour.rank}. {neighbour.case_id} ({labels}{eye}): nearer than "
+        f"{neighbour.closeness_percentile:.0f} % of archive pairs; {neighbour.why}"
+    )
+
+
+def _beside(difference: Difference) -> str:
+    unit = unit_text(difference.unit)
+    name = in_words(difference.name) + (
+        f" ({in_words(difference.zone)})" if difference.zone else ""
+    )
+    here, there = (
+        f"{number(value)} {unit}".strip() for value in (difference.here, difference.there)
+    )
+    more = difference.here - difference.there
+    by = f"{'+' if more > 0 else '−' if more < 0 else ''}{number(abs(more))} {unit}".strip()
+    return f"{name}: {here} here, {there} there ({by})"
 
 
 def _passages(passages: Iterable[Passage]) -> str:

@@ -12,6 +12,7 @@ from docx.shared import Cm, Pt, RGBColor
 from fovea.report.model import Section
 from fovea.report.review import shown
 from fovea.report.views.material import Material
+from fovea.report.wording import plain_quotes
 
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 """Signs that XML cannot hold."""
@@ -33,7 +34,10 @@ def docx_bytes(material: Material) -> bytes:
         picture = material.overlay(handle)
         if picture:
             document.add_picture(io.BytesIO(picture), width=Cm(11))
-        document.add_paragraph(f"{handle}, with everything that was outlined", style="Caption")
+        caption = document.add_paragraph(material.caption(handle), style="Caption")
+        for name, colour in material.legend(handle):
+            caption.add_run(" \u25a0 ").font.color.rgb = RGBColor.from_string(colour[1:].upper())
+            caption.add_run(name)
     for section in shown(report):
         _section(document, section)
     document.add_heading("Sources", 1)
@@ -50,7 +54,7 @@ def _section(document: Document, section: Section) -> None:
     if section.reason:
         document.add_paragraph().add_run(_plain(f"{section.reason}.")).italic = True
     for sentence in section.sentences:
-        document.add_paragraph(_plain(sentence.text), style="List Bullet")
+        document.add_paragraph(_plain(plain_quotes(sentence.text)), style="List Bullet")
     if section.rows:
         table = document.add_table(rows=0, cols=2, style="Table Grid")
         table.autofit = False

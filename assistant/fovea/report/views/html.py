@@ -11,18 +11,19 @@ from fovea.evidence import Evidence
 from fovea.report.model import Row, Section, Sentence
 from fovea.report.review import shown
 from fovea.report.views.material import Material
-from fovea.report.wording import printed
+from fovea.report.wording import plain_quotes, printed
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root { color-scheme: light dark; --line: #8886; --mark: #ffd54a55 }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem;
+  overflow-wrap: anywhere }
 .state { border: 2px solid #b00020; padding: .5rem .8rem; font-weight: 600; position: sticky;
   top: 0; background: Canvas }
 h2 { border-bottom: 1px solid var(--line); margin-top: 2rem }
 table { border-collapse: collapse; width: 100% }
 th, td { border: 1px solid var(--line); padding: .25rem .5rem; text-align: left;
-  vertical-align: top; overflow-wrap: anywhere }
+  vertical-align: top }
 th { width: 32% }
 a.said { color: inherit; text-decoration: none; border-bottom: 1px dotted var(--line) }
 a.said:hover, a.said:focus { background: var(--mark) }
@@ -30,6 +31,8 @@ section.evidence { border-left: 4px solid transparent; padding-left: .8rem;
   scroll-margin-top: 5rem }
 section.evidence:target { border-color: #e8a600; background: var(--mark) }
 img { max-width: 100%; height: auto }
+figure { margin: 1rem 0 }
+.key { display: inline-block; width: .8em; height: .8em; border: 1px solid; margin: 0 .3em 0 .8em }
 @media print { .state { position: static } }
 """
 _CITED = re.compile(r"\[(E\d+|K:[a-z0-9_]+)\]")
@@ -54,7 +57,10 @@ def _page(material: Material) -> Iterator[str]:
     for handle in material.photographs:
         picture = material.overlay(handle)
         yield f"<figure>{_image(picture, f'{handle} with what was outlined')}"
-        yield f"<figcaption>{handle}, with everything that was outlined</figcaption></figure>"
+        yield f"<figcaption>{material.caption(handle)}"
+        for name, colour in material.legend(handle):
+            yield f'<span class="key" style="background: {colour}"></span>{escape(name)}'
+        yield "</figcaption></figure>"
     for section in shown(report):
         yield from _section(section, known)
     yield "<h2>Evidence</h2>"
@@ -84,8 +90,8 @@ def _sentence(sentence: Sentence, known: Set[str]) -> str:
     """The words lead to the first thing cited, each citation to its own, if the page has it."""
     first = _CITED.search(sentence.text)
     if first is None or not {m[1] for m in _CITED.finditer(sentence.text)} <= known:
-        return escape(sentence.text)
-    said = escape(sentence.text[: first.start()].rstrip())
+        return escape(plain_quotes(sentence.text))
+    said = escape(plain_quotes(sentence.text[: first.start()].rstrip()))
     cites = _CITED.sub(
         lambda m: f'<a href="#{m[1]}">[{m[1]}]</a>', escape(sentence.text[first.start() :])
     )

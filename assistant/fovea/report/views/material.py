@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import numpy as np
 from fovea.contract import read_mask
 from fovea.evidence import Evidence
 from fovea.image import Mask, Photograph, Pixels
-from fovea.overlay import draw_overlay
+from fovea.overlay import colour_of, draw_overlay
 from fovea.report.model import Report
 
 PICTURE_SIDE_PX = 1000
@@ -42,11 +43,31 @@ class Material:
                     found[artifact.name] = piece, read_mask(artifact.path)
         return found
 
+    def caption(self, handle: str) -> str:
+        """What stands below the picture of a photograph, before its legend."""
+        outlined = ", with everything that was outlined:" if self.masks(handle) else ""
+        return f"{handle}{outlined or ', where nothing was outlined'}"
+
+    def legend(self, handle: str) -> list[tuple[str, str]]:
+        """Pairs of what was outlined in a photograph, in words, and its colour as `#rrggbb`."""
+        named = {name.replace("_", " "): colour_of(name) for name in self.masks(handle)}
+        return [(name, "#{:02x}{:02x}{:02x}".format(*rgb)) for name, rgb in named.items()]
+
     def overlay(self, handle: str, evidence_id: str | None = None) -> bytes | None:
         """A JPEG of the photograph with all masks, or those of one piece of evidence.
 
-        None when that piece has no mask.
+        None when that piece has no mask. Each is drawn once.
         """
+        key = handle, evidence_id
+        if key not in self._drawn:
+            self._drawn[key] = self._draw(handle, evidence_id)
+        return self._drawn[key]
+
+    @functools.cached_property
+    def _drawn(self) -> dict[tuple[str, str | None], bytes | None]:
+        return {}
+
+    def _draw(self, handle: str, evidence_id: str | None) -> bytes | None:
         masks = {
             name: mask
             for name, (piece, mask) in self.masks(handle).items()

@@ -19,6 +19,7 @@ from reportlab.platypus import Image, Paragraph, SimpleDocTemplate, Spacer, Tabl
 from fovea.report.model import Section
 from fovea.report.review import shown
 from fovea.report.views.material import Material
+from fovea.report.wording import plain_quotes
 
 _FONTS = {"Report": "Vera.ttf", "ReportBold": "VeraBd.ttf", "ReportItalic": "VeraIt.ttf"}
 """Bitstream Vera comes with reportlab and, other than the built-in fonts, holds signs like ≥."""
@@ -39,7 +40,11 @@ def pdf_bytes(material: Material) -> bytes:
     ]
     for handle in material.photographs:
         story += [_picture(material.overlay(handle)), Spacer(1, 2 * mm)]
-        story.append(Paragraph(f"{handle}, with everything that was outlined", styles["small"]))
+        key = " ".join(
+            f'<font backcolor="{colour}">\u00a0\u00a0\u00a0</font>\u00a0{escape(name)}'
+            for name, colour in material.legend(handle)
+        )
+        story.append(Paragraph(f"{material.caption(handle)} {key}", styles["small"]))
     for section in shown(report):
         story += _section(section, styles)
     if report.knowledge:
@@ -85,7 +90,7 @@ def _section(section: Section, styles: dict[str, ParagraphStyle]) -> list[Any]:
     if section.reason:
         said.append(Paragraph(f"{escape(section.reason)}.", styles["reason"]))
     said += [
-        Paragraph(escape(sentence.text), styles["item"], bulletText="\u2022")
+        Paragraph(escape(plain_quotes(sentence.text)), styles["item"], bulletText="\u2022")
         for sentence in section.sentences
     ]
     if section.rows:

@@ -47,17 +47,30 @@ def write_report(material: Material, out: Path) -> Path:
         FoveaError: there is no such format.
         ConfigError: the library that writes it is not installed.
     """
-    module, _, function = ENDINGS[ending_of(out.name)].partition(":")
+    for before, content in report_files(material, ending_of(out.name)).items():
+        out.with_suffix(before + out.suffix if before else out.suffix).write_bytes(content)
+    return out
+
+
+def report_files(material: Material, ending: str) -> dict[str, bytes]:
+    """The files of one format, by what stands before the ending: nothing, or `.img1`.
+
+    Args:
+        material: The report and what it shows.
+        ending: One of `ENDINGS`.
+
+    Raises:
+        ConfigError: the library that writes it is not installed.
+    """
+    module, _, function = ENDINGS[ending].partition(":")
     try:
         view = import_module(f"fovea.report.views.{module}")
     except ModuleNotFoundError as error:
         extra = "dicom" if module == "dicom" else "export"
         raise ConfigError(
-            f"`{out.suffix}` files need the library `{error.name}`",
+            f"`{ending}` files need the library `{error.name}`",
             fix=f"Install Fovea with its exports: pip install 'fovea-assistant[{extra}]'",
         ) from error
     make: Callable[[Material], bytes | dict[str, bytes]] = getattr(view, function)
     made = make(material)
-    for before, content in made.items() if isinstance(made, dict) else [("", made)]:
-        out.with_suffix(before + out.suffix if before else out.suffix).write_bytes(content)
-    return out
+    return made if isinstance(made, dict) else {"": made}
