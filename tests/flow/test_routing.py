@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from routing_tools import IMAGE_TOOLS, offered, tool
@@ -168,6 +168,7 @@ _SAID = st.one_of(
 
 
 @settings(max_examples=150, deadline=None)
+@example(said=["WHAT'DOES'THIS'IAAGE'SHOW"], images=1, kept={0})
 @given(
     said=st.lists(_SAID, min_size=1, max_size=3),
     images=st.integers(0, 4),

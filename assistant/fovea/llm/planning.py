@@ -151,16 +151,21 @@ class _Planner:
         if all(ask.tool in PURPOSES for ask in asks) and reading.reply not in {"empty", "hostile"}:
             asks = _by_words(self.words.chances(turn), asks, turn, reading)
         if not asks:
-            kind = reading.reply or ("empty" if reading.negated else "outside")
-            able = "" if kind == "thank" else abilities(self.tools)
-            return Plan((), (f"{REPLIES[kind]} {able}".strip() or NO_TOOLS,))
+            return self._nothing(reading.reply or ("empty" if reading.negated else "outside"))
         calls: list[PlannedCall] = []
         for ask in asks:
             calls += self._calls_for(replace(ask, words=reading.words), question)
         unique: dict[str, PlannedCall] = {}
         for call in calls:  # the first ask that needs a call decides what is answered from it
             unique.setdefault(f"{call.tool}{sorted(call.arguments.items())}", call)
+        if not unique and not self.notes:  # of an overview nothing is left that is installed
+            return self._nothing("outside")
         return Plan(tuple(unique.values()), tuple(dict.fromkeys(self.notes)))
+
+    def _nothing(self, kind: str) -> Plan:
+        """A plain reply, with what can be asked for."""
+        able = "" if kind == "thank" else abilities(self.tools)
+        return Plan((), (f"{REPLIES[kind]} {able}".strip() or NO_TOOLS,))
 
     def _with_other_tools(self, reading: Reading) -> list[Ask]:
         if reading.reply in {"empty", "hostile", "treatment"}:
