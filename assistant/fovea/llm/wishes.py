@@ -32,6 +32,8 @@ BUCKETS = 1 << 16
 
 PIECES = (3, 4, 5)
 LONGEST = 400
+"""Letters that are read, from the end: a long message asks last."""
+
 _WORD = re.compile(r"\w+")
 _LAST_SAID = 16
 
@@ -71,7 +73,7 @@ class Turn:
 
 
 def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).lower().split())[:LONGEST]
+    return " ".join(unicodedata.normalize("NFKC", text).lower().split())[-LONGEST:]
 
 
 def _words(turn: Turn) -> Iterator[str]:
