@@ -69,21 +69,10 @@ class Case:
         """The folder that `biomarker_peers.py` reads; PVBM measures fractals or not."""
         folder.mkdir(parents=True, exist_ok=True)
         for key, mask in self.masks.items():
-            Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"{key}.png")
+            np.save(folder / f"{key}.npy", mask)
         content = {"disc": self.place.disc, "fovea": self.place.fovea, "fractals": fractals}
         (folder / "place.json").write_text(json.dumps(content))
         return folder
-
-    @classmethod
-    def read(cls, folder: Path) -> Case:
-        """What `write` wrote."""
-        masks = {p.stem: np.asarray(Image.open(p)) > 127 for p in sorted(folder.glob("*.png"))}
-        place = json.loads((folder / "place.json").read_text())
-        disc, fovea = place["disc"], place["fovea"]
-        return cls(
-            folder.name, masks,
-            Place(tuple(disc) if disc else None, tuple(fovea) if fovea else None),
-        )  # fmt: skip
 
 
 class Places:

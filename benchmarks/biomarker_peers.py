@@ -3,7 +3,7 @@
 Imported, this makes the environments. Run by the Python of such an environment on a folder
 of masks, it prints values, CPU seconds and peak memory as JSON; it then imports no Fovea.
 
-A folder holds `vessels.png`, perhaps `artery.png` and `vein.png`, and `place.json` with
+A folder holds `vessels.npy`, perhaps `artery.npy` and `vein.npy`, and `place.json` with
 `disc` (x, y, radius) and `fovea` (x, y), null where it is not known; in pixels. `fractals`
 false there leaves PVBM's slowest step out, for shapes that are about something else.
 """
@@ -11,8 +11,6 @@ false there leaves PVBM's slowest step out, for shapes that are about something 
 from __future__ import annotations
 
 import json
-import re
-import resource
 import subprocess
 import sys
 import time
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from biomarker_memory import peak_mb
 
 
 class Peer(NamedTuple):
@@ -98,15 +97,6 @@ def run_peer(
     return found
 
 
-def peak_mb() -> float:
-    """Highest resident size of this process so far, the interpreter included."""
-    status = Path("/proc/self/status")
-    if status.exists():  # where it does, `ru_maxrss` starts from that of the parent process
-        (line,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())
-        return int(line) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 class Stopwatch:
     """CPU seconds of named steps; a step that fails leaves its reason."""
 
@@ -126,9 +116,7 @@ class Stopwatch:
 
 def read_mask(path: Path) -> Any:
     """A mask (H, W) of 0 and 1 as float64, None where there is no file."""
-    from PIL import Image
-
-    return (np.asarray(Image.open(path).convert("L")) > 127) * 1.0 if path.exists() else None
+    return np.load(path) * 1.0 if path.exists() else None
 
 
 # PVBM
@@ -147,7 +135,7 @@ def run_pvbm(folder: Path) -> dict[str, Any]:
     from skimage.morphology import skeletonize
 
     sys.setrecursionlimit(1_000_000)
-    vessels = read_mask(folder / "vessels.png")
+    vessels = read_mask(folder / "vessels.npy")
     place = json.loads((folder / "place.json").read_text())
     x, y, radius = (round(part) for part in place["disc"])
     zones = np.zeros((*vessels.shape, 3), np.uint8)
@@ -197,7 +185,7 @@ def run_pvbm(folder: Path) -> dict[str, Any]:
             "", lambda: fractals(least=0.0, most=1.0, n_rotations=1, optimize=False), *FRACTALS
         )
     for side, names in (("artery", ("craek", "craeh")), ("vein", ("crvek", "crveh"))):
-        mask = read_mask(folder / f"{side}.png")
+        mask = read_mask(folder / f"{side}.npy")
         if mask is not None:
             bones = skeletonize(mask) * 1
             apart = Stopwatch()
@@ -215,6 +203,30 @@ def run_pvbm(folder: Path) -> dict[str, Any]:
         "seconds": watch.seconds | timed.seconds,
         "peak_mb": peak, "before_mb": before,
     }  # fmt: skip
+
+
+def run_pvbm_counts(folder: Path) -> dict[str, Any]:
+    """PVBM's ends, starts included, and intersections.
+
+    On `vessels.npy` as PVBM is used; on `lines.npy` on these lines, of which all trees count.
+    """
+    from PVBM.GeometryAnalysis import GeometricalVBMs
+    from skimage.morphology import skeletonize
+
+    sys.setrecursionlimit(10_000_000)
+    x, y, radius = (round(p) for p in json.loads((folder / "place.json").read_text())["disc"])
+    vessels, lines = read_mask(folder / "vessels.npy"), read_mask(folder / "lines.npy")
+    if lines is None:
+        down, across = np.ogrid[: vessels.shape[0], : vessels.shape[1]]
+        lines = skeletonize(vessels) * (np.hypot(across - x, down - y) > radius)
+    else:
+        radius = max(lines.shape)
+    found, _ = GeometricalVBMs().compute_geomVBMs(lines, lines.copy(), x, y, radius)
+    values = dict(zip(GEOMETRY, map(float, found), strict=True))
+    return {
+        "ends": values["endpoints"] + values["startpoints"],
+        "nodes": values["intersections"],
+    }
 
 
 GEOMETRY = ("area", "tortuosity_index", "tortuosity_median", "length", "branching_angle",
@@ -235,7 +247,7 @@ def run_vascx(folder: Path) -> dict[str, Any]:
     from vascx.shared.features import FeatureSet
 
     place = json.loads((folder / "place.json").read_text())
-    vessels = read_mask(folder / "vessels.png")
+    vessels = read_mask(folder / "vessels.npy")
     height, width = vessels.shape
     side = max(height, width)
     factor = VASCX_SIDE / side
@@ -252,7 +264,7 @@ def run_vascx(folder: Path) -> dict[str, Any]:
 
     layers: dict[str, Any] = {"vessels": FundusVesselsLayer("vessels", square(vessels))}
     for name, layer in (("artery", "arteries"), ("vein", "veins")):
-        mask = read_mask(folder / f"{name}.png")
+        mask = read_mask(folder / f"{name}.npy")
         if mask is not None:
             layers[layer] = VesselTreeLayer(layer, square(mask))
     x, y, radius = place["disc"]
@@ -281,5 +293,7 @@ def run_vascx(folder: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    runner = {"pvbm": run_pvbm, "vascx": run_vascx}[sys.argv[1]]
+    runner = {
+        "pvbm": run_pvbm, "pvbm-counts": run_pvbm_counts, "vascx": run_vascx,
+    }[sys.argv[1]]  # fmt: skip
     print(json.dumps([runner(Path(folder)) for folder in sys.argv[2:]]))

@@ -1,7 +1,8 @@
 """Fovea's biomarkers beside those of PVBM and VascX: values, CPU seconds, memory, known truth.
 
 Run: python benchmarks/biomarkers.py --cache FOLDER [--data FOLDER] [--part PART]
-Parts: pictures (values, seconds, memory), truth (drawn shapes), resolution (fewer pixels).
+Parts: pictures (values, seconds, memory), truth (drawn shapes), counts (ends and junctions, step
+by step), resolution (fewer pixels).
 
 PVBM 3.0.1.8 and VascX 2.1.0 are installed into environments of their own in the cache folder,
 from the package index that pip uses here; one that cannot be installed is said and left out.
@@ -23,16 +24,17 @@ import json
 import os
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from biomarker_peers import PEERS, environment, peak_mb, run_peer
+from biomarker_peers import PEERS, environment, run_peer
 
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
+
+PARTS = ("all", "pictures", "truth", "counts", "resolution")
 
 ROWS = (
     # name, what Fovea calls it, PVBM, VascX, whether VascX's is a length to bring back to pixels
@@ -65,52 +67,10 @@ ROWS = (
 )
 
 
-def run_fovea(folder: Path) -> dict[str, Any]:
-    """Fovea's set on all vessels, timed; the sides apart afterwards."""
-    import numpy as np
-    from biomarker_cases import Case
-
-    from fovea_plugins.biomarkers import Disc, measure
-    from fovea_plugins.biomarkers.fractal import grid_dimensions
-
-    case = Case.read(folder)
-    vessels, disc = case.masks["vessels"], None
-    if case.place.disc:
-        x, y, radius = case.place.disc
-        disc = Disc(x, y, 2.0 * radius)
-    warm_up = np.zeros((80, 80), bool)
-    warm_up[38:43, 5:75] = True
-    measure(warm_up)
-    before, started = peak_mb(), time.process_time()
-    measure(vessels, disc=disc)
-    seconds = time.process_time() - started
-    peak = peak_mb()
-    started = time.process_time()
-    found = measure(
-        vessels, arteries=case.masks.get("artery"), veins=case.masks.get("vein"), disc=disc,
-        fovea=case.place.fovea,
-    )  # fmt: skip
-    whole = time.process_time() - started
-    values: dict[str, Any] = {k: v for k, v in found.as_row().items() if v is not None}
-    values["nodes"] = values.get("bifurcations", 0) + values.get("crossings", 0)
-    inside = vessels.copy()
-    if case.place.disc:
-        down, across = np.ogrid[: vessels.shape[0], : vessels.shape[1]]
-        inside &= np.hypot(across - round(x), down - round(y)) > round(radius)
-    sides = np.linspace(5, int(0.6 * min(vessels.shape)), 20).astype(np.int64)
-    grid = grid_dimensions(inside, sides)
-    values |= dict(zip(("grid_d0", "grid_d1", "grid_d2"), grid, strict=True))
-    used = {f"n_{side}": len(vessels) for side, vessels in found.vessels_used.items()}
-    return {
-        "values": values | used, "columns": len(found.as_row()),
-        "seconds": {"all vessels": seconds, "with arteries and veins": whole},
-        "peak_mb": peak, "before_mb": before, "peak_whole_mb": peak_mb(),
-    }  # fmt: skip
-
-
 def fovea_apart(*folders: Path) -> list[dict[str, Any]]:
-    """`run_fovea` on each folder, in one process of its own."""
-    command = [sys.executable, __file__, "--cache", ".", "--measure", *map(str, folders)]
+    """What `biomarker_own.py` finds in each folder, in one process of its own."""
+    own = Path(__file__).with_name("biomarker_own.py")
+    command = [sys.executable, str(own), *map(str, folders)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"fovea failed: {done.stderr.strip().splitlines()[-1]}")
@@ -158,10 +118,10 @@ def print_speed(cases: dict[str, dict[str, dict[str, Any]]]) -> None:
             slower, larger = sum(theirs["seconds"].values()), theirs["peak_mb"]
             more = larger - theirs["before_mb"]
             line = f"{name:26}{seconds:10.2f}{slower:8.2f}{slower / seconds:7.1f}x"
-            line += f"{added:10.0f}{more:8.0f}{added / more:8.2f}"
-            line += f"{peak:10.0f}{larger:8.0f}{peak / larger:8.2f}"
+            line += f"{added:10.1f}{more:8.1f}{added / more:8.3f}"
+            line += f"{peak:10.1f}{larger:8.1f}{peak / larger:8.3f}"
         else:
-            line = f"{name:26}{seconds:10.2f}{'':16}{added:10.0f}{'':16}{peak:10.0f}"
+            line = f"{name:26}{seconds:10.2f}{'':16}{added:10.1f}{'':16}{peak:10.1f}"
         print(line)
         whole = own["seconds"]["with arteries and veins"]
         text = f"  Fovea, {own['columns']} columns: {whole:.2f} s, {own['peak_whole_mb']:.0f} MB"
@@ -218,13 +178,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, required=True, help="for environments and masks")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--part", choices=("all", "pictures", "truth", "resolution"), default="all")
-    parser.add_argument("--measure", type=Path, nargs="+", help="measure these, print JSON")
+    parser.add_argument("--part", choices=PARTS, default="all")
     given = parser.parse_args()
     os.environ.update(ONE_THREAD)
-    if given.measure:
-        print(json.dumps([run_fovea(folder) for folder in given.measure]))
-        return
     given.cache.mkdir(parents=True, exist_ok=True)
     peers = {}
     for name in PEERS:
@@ -238,6 +194,17 @@ def main() -> None:
         tools: dict[str, Any] = {"fovea": fovea_apart}
         tools |= {name: partial(run_peer, name, python) for name, python in peers.items()}
         print_truth(given.cache, tools)
+    if given.part in ("all", "counts"):
+        from biomarker_cases import Places, drive, hrf
+        from biomarker_counts import print_counts
+
+        cases, places = [], Places(given.cache)
+        if (given.data / "DRIVE").is_dir():
+            cases.append(drive(given.data, "01", places))
+        if (given.data / "HRF").is_dir():
+            cases.append(hrf(given.data, "01_h", places).shrunk(0.45))
+        count = partial(run_peer, "pvbm-counts", peers["pvbm"]) if "pvbm" in peers else None
+        print_counts(cases, given.cache, count)
     if given.part in ("all", "resolution") and (given.data / "HRF").is_dir():
         from biomarker_cases import Places, hrf
         from biomarker_truth import print_resolution

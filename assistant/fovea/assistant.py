@@ -18,8 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fovea.archive import CaseArchive
-from fovea.errors import FoveaError, PluginError
+from fovea.archive import AnyArchive, open_archive
+from fovea.errors import FoveaError, ModelError, PluginError
 from fovea.events import Answered, Called, CallStarted, Event, Notice, Refused, Stopped
 from fovea.evidence import Evidence
 from fovea.image import Eye
@@ -99,9 +99,9 @@ class Assistant:
         return SessionStore(self.settings)
 
     @cached_property
-    def archive(self) -> CaseArchive:
+    def archive(self) -> AnyArchive:
         """The case archive, created empty at first use."""
-        return CaseArchive.open(self.settings.data_dir / "archive")
+        return open_archive(self.settings)
 
     @cached_property
     def model(self) -> BaseChatModel:
@@ -111,9 +111,13 @@ class Assistant:
         return load_model(self.settings)
 
     def warm_up(self) -> None:
-        """Load every plugin with weights in the background, so that no question waits for it."""
+        """Load all weights in the background, so that no question waits for them."""
+        from fovea.llm.assisted import AssistedModel
 
         def load_all() -> None:
+            if isinstance(self.model, AssistedModel):
+                with contextlib.suppress(ModelError):  # said when the model is asked
+                    _ = self.model.wrapped
             for name in self.registry.unasked_names():
                 if self.registry.manifest(name).weights:
                     with contextlib.suppress(PluginError):  # said when the plugin is called

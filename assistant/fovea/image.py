@@ -22,37 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fovea import errors
+from fovea.scale import Eye as Eye
+from fovea.scale import Mask as Mask
+from fovea.scale import Scale as Scale
 
 if TYPE_CHECKING:
     from fovea.settings import Settings
 
-Eye = Literal["OD", "OS"]
 Pixels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 
 DECODE_TIMEOUT_S = 30.0
 MIN_SIDE_PX = 100
-DISC_FOVEA_MM = 4.76
-DISC_FOVEA_SD_MM = 0.34
-"""Disc-to-fovea distance, Beijing Eye Study (PMC4577126): mean and SD in mm."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Micrometres per pixel of the original, with its relative standard error."""
-
-    um_per_px: float
-    relative_sd: float
-    source: Literal["dicom", "disc_fovea_distance"]
-
-    @classmethod
-    def from_disc_fovea(cls, distance_px: float) -> Scale:
-        """The scale that makes the disc-fovea distance 4.76 mm (SD 0.34 mm)."""
-        return cls(
-            um_per_px=DISC_FOVEA_MM * 1000.0 / distance_px,
-            relative_sd=DISC_FOVEA_SD_MM / DISC_FOVEA_MM,
-            source="disc_fovea_distance",
-        )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from fovea.check_result import check_result
 from fovea.contract import Context, Health, Plugin, Result
 from fovea.discovery import Entry, Problem, candidates, create_plugin
 from fovea.errors import (
+    ArchiveError,
     BadArguments,
     Cancelled,
     ConfigError,
@@ -268,6 +269,8 @@ class Registry:
             result = yield from run_in_thread(work, timeout_s=limit, stop=stop or threading.Event())
         except (PluginError, Cancelled):
             raise
+        except ArchiveError as error:  # it opened well and failed since: not the plugin's fault
+            raise unavailable(name, error) from error
         except OutOfTime as error:
             entry.plugin, entry.loaded = None, False  # its thread may still hold the old object
             raise PluginFailed(
@@ -308,6 +311,11 @@ class Registry:
             entry.weights_sha256 = verify_weights(entry)
             plugin.load("cpu" if entry.manifest.device == "cpu" else _best_device())
             entry.loaded = True
+
+
+def unavailable(name: str, error: ArchiveError) -> PluginUnavailable:
+    """What a failing archive means for the plugin that asks it; the others still work."""
+    return PluginUnavailable(name, error.what, where=error.where, why=error.why, fix=error.fix)
 
 
 def verify_weights(entry: Entry) -> dict[str, str]:

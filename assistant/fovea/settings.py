@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fovea.errors import ConfigError
 
@@ -19,6 +20,19 @@ def _comma_separated(value: object) -> object:
     return value
 
 
+def _address_without_password(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # its message may repeat a password
+        raise ValueError("its host or port cannot be read") from None
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise ValueError("it does not start with postgresql://")
+    if parts.password or {"password", "sslpassword"} & set(parse_qs(parts.query)):
+        raise ValueError("it bears a password, which belongs in PGPASSWORD or ~/.pgpass")
+    return url
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
 
 
@@ -29,15 +43,24 @@ def _data_home() -> Path:
 class Settings(BaseModel):
     """One frozen set of settings. Environment names are `FOVEA_` and the field in capitals."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True
+    )
 
     data_dir: Path = Field(
         default_factory=_data_home, description="Folder for sessions, the case archive and logs."
     )
-    backend: Literal["rules", "local", "remote"] = Field(
-        "rules",
-        description="Language model: `rules` (deterministic planner), `local` (a model folder) "
-        "or `remote` (an OpenAI-compatible server).",
+    archive_url: Annotated[str, AfterValidator(_address_without_password)] | None = Field(
+        None,
+        repr=False,
+        description="Address of a PostgreSQL database that keeps the case archive, such as "
+        "postgresql://fovea@db.example/fovea. The password is read from PGPASSWORD or ~/.pgpass. "
+        "Unset: the archive is a folder in the data folder.",
+    )
+    backend: Literal["embedded", "rules", "local", "remote"] = Field(
+        "embedded",
+        description="Language model: `embedded` (a small planner with rules at its side), `rules` "
+        "(alone), `local` (a model folder) or `remote` (an OpenAI-compatible server).",
     )
     model_dir: Path | None = Field(
         None, description="Model folder of the `local` backend, as `save_pretrained` writes it."
@@ -154,8 +177,10 @@ def _invalid(error: ValidationError, flags: dict[str, Any], cls: type[Settings])
         "command line" if flags.get(name) is not None else f"environment `{PREFIX}{name.upper()}`"
     )
     described = cls.model_fields.get(name)
+    # What may bear a password is not repeated.
+    shown = "its value" if described and not described.repr else repr(str(first["input"])[:60])
     return ConfigError(
-        f"The setting `{name}` does not accept {str(first['input'])[:60]!r}",
+        f"The setting `{name}` does not accept {shown}",
         where=source,
         why=first["msg"],
         fix=described.description or "" if described else "Run `fovea settings`",

@@ -34,7 +34,7 @@ from fovea.image import Photograph
 from fovea.knowledge import Knowledge
 from fovea.knowledge.norms import made_by
 from fovea.manifest import Manifest
-from fovea.registry import CallRecord, Registry
+from fovea.registry import CallRecord, Registry, unavailable
 from fovea.runner import finished
 from fovea.services import Archive
 from fovea.session import Refusal, Session
@@ -180,9 +180,7 @@ class Workbench:
         try:
             return self.open_archive()
         except ArchiveError as error:
-            raise PluginUnavailable(
-                manifest.name, error.what, where=error.where, why=error.why, fix=error.fix
-            ) from error
+            raise unavailable(manifest.name, error) from error
 
     def _prepare(
         self, manifest: Manifest, handle: str, call_id: str
@@ -236,7 +234,10 @@ class Workbench:
         result = _with_conflicts(record.result, earlier)
         if result.similar and "archive" in manifest.inputs.services:
             own = measured_in(self.session.evidence.values(), images[0])
-            result = with_differences(result, own, self.open_archive())
+            try:
+                result = with_differences(result, own, self.open_archive())
+            except ArchiveError as error:
+                raise unavailable(manifest.name, error) from error
         evidence = Evidence(
             id=self.session.next_evidence_id(),
             tool=manifest.name,

@@ -18,14 +18,16 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.contract import Context
 from fovea.errors import FoveaError
-from fovea.image import Eye, Mask, Scale
+from fovea.scale import Eye, Mask, Scale
+
+if TYPE_CHECKING:
+    from fovea.contract import Context
 
 Point = tuple[float, float]
 Labels = NDArray[np.uint8]
@@ -231,11 +233,13 @@ def zones(shape: tuple[int, int], landmarks: Landmarks) -> dict[str, Mask]:
     """
     centre, radius = _disc(landmarks)
     box = _box(shape, centre, max(outer for _, outer in ZONES.values()) * radius)
-    squared = _squared_distance(box, centre)
-    masks = {}
-    for name, (inner, outer) in ZONES.items():
-        masks[name] = np.zeros(shape, bool)
-        masks[name][box] = (squared > (inner * radius) ** 2) & (squared <= (outer * radius) ** 2)
+    masks = {name: np.zeros(shape, bool) for name in ZONES}
+    for band in _bands(box):
+        squared = _squared_distance(band, centre)
+        for name, (inner, outer) in ZONES.items():
+            masks[name][band] = (squared > (inner * radius) ** 2) & (
+                squared <= (outer * radius) ** 2
+            )
     return masks
 
 

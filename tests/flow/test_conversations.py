@@ -13,6 +13,7 @@ from plugin_maker import make_plugin
 from fovea.assistant import Assistant
 from fovea.errors import SessionError
 from fovea.events import Answered, Called, CallStarted, Event, Refused, ReportDrafted, Stopped
+from fovea.llm.assisted import AssistedModel
 from fovea.session import Session
 from fovea.settings import Settings
 from fovea.testing import EveryTool, ScriptedModel
@@ -55,6 +56,8 @@ def test_a_conversation_from_question_to_report(assistant: Assistant, retina_pat
     assert answer.struck == ()
     for key in answer.evidence_ids:
         assert f"[{key}]" in answer.text
+    assert isinstance(assistant.model, AssistedModel)
+    assert assistant.model.wrapped, "the page loads it at its start"
     clock = time.perf_counter()
     again = turn(assistant, session, "And how tortuous are they?")
     assert time.perf_counter() - clock < 1.0

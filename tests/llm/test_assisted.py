@@ -47,7 +47,7 @@ def call(name: str, **arguments: Any) -> dict[str, Any]:
     return {"name": name, "args": arguments, "id": "c1", "type": "tool_call"}
 
 
-def asked(question: str = "Segment the vessels") -> list[BaseMessage]:
+def asked(question: str = "vessels please") -> list[BaseMessage]:
     return [SystemMessage(session_facts([ImageFact("img1")])), HumanMessage(question)]
 
 
@@ -99,20 +99,58 @@ def test_a_model_that_calls_the_same_for_ever_is_stopped() -> None:
     assert not model.invoke([*turn, got]).response_metadata.get(NOTICE)
 
 
+def planned(*tools: str, confidence: float) -> AIMessage:
+    return AIMessage("", tool_calls=[call(tool) for tool in tools],
+                     response_metadata={"confidence": confidence})  # fmt: skip
+
+
 def test_low_confidence_hands_over_and_says_so() -> None:
-    unsure = AIMessage("", tool_calls=[call("draft_report")], response_metadata={"confidence": 0.3})
+    unsure = planned("measure_biomarkers", confidence=0.3)
     got = around(unsure, plans_only=True, threshold=0.6).invoke(asked())
     assert [c["name"] for c in got.tool_calls] == ["segment_vessels"]
-    assert "30%" in got.response_metadata[NOTICE]
-    sure = unsure.model_copy(update={"response_metadata": {"confidence": 0.9}})
+    assert "below 60%" in got.response_metadata[NOTICE]
+    sure = planned("measure_biomarkers", confidence=0.99)
     got = around(sure, plans_only=True, threshold=0.6).invoke(asked())
-    assert [c["name"] for c in got.tool_calls] == ["draft_report"]
+    assert [c["name"] for c in got.tool_calls] == ["measure_biomarkers"]
     assert NOTICE not in got.response_metadata
-    agreed = AIMessage("", tool_calls=[call("segment_vessels")],
-                       response_metadata={"confidence": 0.1})  # fmt: skip
+    agreed = planned("segment_vessels", confidence=0.1)
     assert NOTICE not in around(agreed, plans_only=True, threshold=0.6).invoke(
         asked()
     ).response_metadata  # fmt: skip
+
+
+def test_what_the_words_leave_no_doubt_about_no_model_is_asked() -> None:
+    broken = around(ModelError("It was asked"), plans_only=True)
+    got = broken.invoke(asked("Segment the vessels"))
+    assert [c["name"] for c in got.tool_calls] == ["segment_vessels"]
+    assert NOTICE not in got.response_metadata
+    assert "was asked" in broken.invoke(asked()).response_metadata[NOTICE]
+    # Where the words leave a doubt, here about a tool of somebody else's, it is asked.
+    other = {"name": "rate_pallor", "description": "Rates pallor of the disc.", "parameters": {}}
+    made = AssistedModel.around(
+        lambda: Given(reply=planned("rate_pallor", confidence=0.9)), label="The model",
+        plans_only=True, threshold=0.6,
+    )  # fmt: skip
+    got = made.bind_tools([*offered(1), other]).invoke(asked("Pale, is it, the disc?"))
+    assert [c["name"] for c in got.tool_calls] == ["rate_pallor"]
+    assert got.response_metadata["planner"] in {"model", "both"}
+
+
+def test_a_model_is_loaded_once_by_many_at_a_time() -> None:
+    made: list[int] = []
+
+    def slow() -> Given:
+        made.append(1)
+        time.sleep(0.2)
+        return Given(reply=AIMessage("Hello."))
+
+    model = AssistedModel.around(slow, label="The model")
+    threads = [threading.Thread(target=lambda: model.wrapped) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [1]
 
 
 def test_a_turn_with_a_broken_model_is_answered_and_the_person_is_told(
@@ -125,7 +163,7 @@ def test_a_turn_with_a_broken_model_is_answered_and_the_person_is_told(
         lambda: Given(reply=ModelError("It broke")), label="The model", plans_only=True
     )
     with session.turn():
-        events = list(answer_turn("Is it gradable?", assistant.workbench(session), broken))
+        events = list(answer_turn("vessels please", assistant.workbench(session), broken))
     assert isinstance(events[-1], Answered)
     assert any(isinstance(event, Called) for event in events)
     notices = [event.text for event in events if isinstance(event, Notice)]
@@ -142,7 +180,7 @@ def test_missing_settings_are_named(tmp_path: Path) -> None:
     assert got.tool_calls
     assert "no model in this folder" in got.response_metadata[NOTICE]
     assert str(tmp_path) not in got.response_metadata[NOTICE]
-    assert isinstance(load_model(Settings()), RulesChatModel)
+    assert isinstance(load_model(Settings(backend="rules")), RulesChatModel)
 
 
 # A served model ----------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""The case archive: what is acknowledged stays, what is damaged is told, nobody is named."""
+"""The archive in a folder: what is acknowledged stays, what is damaged is told, nobody is named.
+
+What every archive does is in tests/contract/test_archives.py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fovea.archive import CaseArchive, Embedding, Label, NewCase, index_folder
+from fovea.archive import CaseArchive, Embedding, NewCase, index_folder
 from fovea.archive.copies import COPY_FILE, FILE
 from fovea.archive.keys import KEY_COPY, KEY_FILE
 from fovea.archive.records import thumbnail_of
@@ -60,42 +62,6 @@ def nearest(archive: CaseArchive, number: int, k: int = 5, encoder_id: str = "a"
     return [case.case_id for case in cases]
 
 
-def test_adding_twice_changes_nothing(archive: CaseArchive) -> None:
-    case = new_case(1, labels=(Label("glaucoma", "metadata"),), eye="OD", date=date(2024, 5, 1))
-    assert archive.add(case).outcome == "added"
-    again = archive.add(case)
-    assert (again.case_id, again.outcome) == ("C000001", "already_there")
-    assert archive.count("a") == 1
-    assert archive.verify() == []
-
-
-def test_unknown_overwrites_nothing_and_labels_replace_those_of_their_source(
-    archive: CaseArchive,
-) -> None:
-    archive.add(new_case(1, eye="OD", labels=(Label("glaucoma", "metadata"),)))
-    archive.add(new_case(1, labels=(Label("normal", "review"),)))
-    assert archive.add(new_case(1)).outcome == "already_there"
-    archive.annotate(sha(1), labels=(Label("suspect", "metadata"),))
-    [case] = archive.search("a", direction(1), 1, exclude_sha256=sha(9))
-    assert case.labels == ("normal", "suspect")
-    assert case.eye == "OD"
-
-
-def test_removed_case_is_gone_and_its_number_is_not_used_again(
-    archive: CaseArchive, tmp_path: Path
-) -> None:
-    for number in (1, 2, 3):
-        archive.add(new_case(number))
-    assert "C000003" in nearest(archive, 9)
-    archive.remove("C000003")
-    assert "C000003" not in nearest(archive, 9)
-    assert archive.add(new_case(4)).case_id == "C000004"
-    with pytest.raises(ArchiveError, match="no case `C000003`"):
-        archive.remove("C000003")
-    with pytest.raises(ArchiveError, match="no case"):
-        archive.thumbnail("C000003")
-
-
 def test_removed_picture_leaves_no_bytes_behind(archive: CaseArchive, tmp_path: Path) -> None:
     picture = np.random.default_rng(5).integers(0, 255, (200, 200, 3), dtype=np.uint8)
     jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
@@ -106,72 +72,6 @@ def test_removed_picture_leaves_no_bytes_behind(archive: CaseArchive, tmp_path: 
     assert any(part in path.read_bytes() for path in files)
     archive.remove(added.case_id)
     assert not any(part in path.read_bytes() for path in files)
-
-
-def test_search_leaves_out_the_photograph_and_its_patient(archive: CaseArchive) -> None:
-    close = direction(1) + 0.01
-    archive.add(new_case(1, patient_id="p1"))
-    archive.add(new_case(2, vector=close, patient_id="p1"))
-    archive.add(new_case(3, vector=-direction(1), patient_id="p2"))
-    archive.add(new_case(4, vector=direction(1)))
-    assert nearest(archive, 1) == ["C000004", "C000003"]
-    outsider = archive.search(
-        "a", direction(1), 5, exclude_sha256=sha(9), exclude_patient=archive.pseudonym("p1")
-    )
-    assert [case.case_id for case in outsider] == ["C000004", "C000003"]
-    archive.add(new_case(5, vector=close))
-    # Photographs of unknown patients do not count as those of one patient.
-    assert "C000005" in nearest(archive, 4)
-
-
-def test_results_equal_those_of_exhaustive_comparison(archive: CaseArchive) -> None:
-    for number in range(60):
-        archive.add(new_case(number))
-    query = direction(999) / np.linalg.norm(direction(999))
-    stored = np.stack([direction(n) / np.linalg.norm(direction(n)) for n in range(60)])
-    expected = np.argsort(-(stored @ query))[:10]
-    cases = archive.search("a", query, 10, exclude_sha256=sha(999))
-    assert [case.sha256 for case in cases] == [sha(int(n)) for n in expected]
-    np.testing.assert_allclose(
-        [case.distance for case in cases], 1 - (stored @ query)[expected], atol=2e-3
-    )
-    assert len(archive.search("a", query, 500, exclude_sha256=sha(3))) == 59
-
-
-def test_two_encoders_are_never_mixed(archive: CaseArchive) -> None:
-    archive.add(new_case(1, "a"))
-    archive.add(new_case(2, "b", vector=direction(2, dim=8)))
-    archive.add(new_case(1, "b", vector=direction(1, dim=8)))
-    assert (archive.count("a"), archive.count("b"), archive.count("c")) == (1, 2, 0)
-    assert archive.encoders() == {"a": 1, "b": 2}
-    assert nearest(archive, 9) == ["C000001"]
-    assert archive.search("c", direction(1), 3, exclude_sha256=sha(9)) == []
-    with pytest.raises(ArchiveError, match="length 16 cannot be looked up"):
-        archive.search("b", direction(1), 3, exclude_sha256=sha(9))
-    with pytest.raises(ArchiveError, match="does not fit the others"):
-        archive.add(new_case(3, "a", vector=direction(3, dim=8)))
-    assert archive.count("a") == 1
-
-
-@pytest.mark.parametrize("vector", [np.zeros(4), np.full(4, np.nan), np.ones((2, 2)), np.ones(0)])
-def test_vectors_without_direction_are_refused(archive: CaseArchive, vector: np.ndarray) -> None:
-    with pytest.raises(ArchiveError, match="cannot be used"):
-        archive.add(new_case(1, vector=vector))
-    assert archive.count("a") == 0
-
-
-def test_random_pairs_are_sorted_repeatable_and_of_different_patients(tmp_path: Path) -> None:
-    archive = CaseArchive.open(tmp_path / "archive")
-    for number in range(150):
-        patient = f"p{number // 2}"
-        archive.add(new_case(number, patient_id=patient, vector=direction(number // 2) * 2))
-    distances = archive.random_pair_distances("a")
-    assert 4000 < len(distances) <= 5000
-    assert np.all(np.diff(distances) >= 0)
-    assert distances[0] > 0.01, "the two photographs of one patient are equal and must be left out"
-    again = CaseArchive.open(tmp_path / "archive").random_pair_distances("a")
-    np.testing.assert_array_equal(distances, again)
-    assert len(archive.random_pair_distances("none")) == 0
 
 
 ALTERATIONS = [
@@ -313,13 +213,6 @@ def test_lost_or_other_key_is_refused(archive: CaseArchive, tmp_path: Path) -> N
     key.write_bytes(kept)
     assert CaseArchive.open(tmp_path / "archive").count("a") == 1
     assert copy.read_bytes() == kept, "the second file is written again"
-
-
-def test_changes_of_another_process_are_seen(archive: CaseArchive, tmp_path: Path) -> None:
-    archive.add(new_case(1))
-    assert nearest(archive, 9) == ["C000001"]
-    CaseArchive.open(tmp_path / "archive").add(new_case(2))
-    assert sorted(nearest(archive, 9)) == ["C000001", "C000002"]
 
 
 def test_nothing_but_the_store_is_written_and_only_for_the_owner(
@@ -584,7 +477,7 @@ def test_a_folder_without_the_right_to_write_is_told(tmp_path: Path) -> None:
         assert {path.name: path.read_bytes() for path in folder.glob("*.*")} == before
 
 
-# --- snapshots, duplicates, metadata ---------------------------------------------------------
+# --- snapshots and indexes -------------------------------------------------------------------
 
 
 def test_snapshot_is_taken_back_and_what_was_there_is_kept(
@@ -624,59 +517,6 @@ def test_a_damaged_snapshot_is_told_and_not_taken_back(
     with pytest.raises(ArchiveError, match="is damaged"):
         CaseArchive.roll_back(tmp_path / "archive", name)
     assert nearest(CaseArchive.open(tmp_path / "archive"), 9) == ["C000001"]
-
-
-def test_many_cases_are_added_all_or_none(archive: CaseArchive) -> None:
-    with pytest.raises(ArchiveError, match="cannot be used"):
-        archive.add_many([new_case(1), new_case(2, vector=np.zeros(16))])
-    assert archive.count("a") == 0
-    assert [added.case_id for added in archive.add_many([new_case(1), new_case(2)])] == [
-        "C000001", "C000002",
-    ]  # fmt: skip
-
-
-def jpeg_of(pixels: np.ndarray, quality: int = 85) -> bytes:
-    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-
-
-def test_near_duplicates_are_found_by_their_pictures(archive: CaseArchive) -> None:
-    drawn = np.random.default_rng(2)
-    first, other = (
-        cv2.resize(drawn.integers(0, 255, (12, 12, 3), dtype=np.uint8), (200, 200)) for _ in "ab"
-    )
-    smaller = cv2.resize(first, (150, 150), interpolation=cv2.INTER_AREA)
-    pictures = [jpeg_of(first), jpeg_of(other), jpeg_of(smaller, 40), None]
-    for number, picture in enumerate(pictures, start=1):
-        archive.add(NewCase(sha(number), "a", direction(number), picture))
-    [pair] = archive.near_duplicates(most_bits=30)
-    assert (pair.first, pair.second) == ("C000001", "C000003")
-    assert len(archive.near_duplicates(most_bits=255)) == 3
-    with pytest.raises(ArchiveError, match="has no picture"):
-        archive.thumbnail("C000004")
-
-
-def test_filters_are_applied_before_the_search(archive: CaseArchive) -> None:
-    def ids(wanted: CaseFilter, k: int = 9, **asked: object) -> list[str]:
-        found = archive.search("a", direction(1), k, wanted=wanted, **asked)  # type: ignore[arg-type]
-        return sorted(case.case_id for case in found)
-
-    far = -direction(1)
-    archive.add(new_case(1, patient_id="p1", eye="OD", labels=(Label("drusen", "m"),)))
-    archive.add(new_case(2, patient_id="p1", eye="OS", vector=far, date=date(2024, 3, 1)))
-    archive.add(new_case(3, patient_id="p2", eye="OD", vector=far, device="Canon CR-2"))
-    archive.add(new_case(4, patient_id="p3", date=date(2025, 3, 1), labels=(Label("amd", "m"),)))
-    assert ids(CaseFilter(eye="OD"), k=1) == ["C000001"]
-    assert ids(CaseFilter(eye="OD")) == ["C000001", "C000003"]
-    assert ids(CaseFilter(device="Canon CR-2"), k=1) == ["C000003"]
-    assert ids(CaseFilter(labels=("amd", "drusen"))) == ["C000001", "C000004"]
-    assert ids(CaseFilter(since=date(2024, 3, 1), until=date(2024, 12, 31))) == ["C000002"]
-    assert ids(CaseFilter(patient=archive.pseudonym("p1"))) == ["C000001", "C000002"]
-    assert ids(CaseFilter(labels=("none",))) == []
-    assert ids(CaseFilter(), exclude_sha256=sha(1)) == ["C000003", "C000004"]
-    fellow = CaseFilter(fellow_eye=True)
-    assert ids(fellow, exclude_sha256=sha(1)) == ["C000002", "C000003", "C000004"]
-    archive.add(new_case(5, patient_id="p1", eye="OD"))
-    assert "C000005" not in ids(fellow, exclude_sha256=sha(1)), "the same eye stays out"
 
 
 def test_changes_after_the_index_was_built_are_seen_without_building_it_again(

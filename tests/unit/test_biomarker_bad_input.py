@@ -9,10 +9,16 @@ import cv2
 import numpy as np
 import pytest
 
-from fovea.contract import NotMeasured
 from fovea.errors import BadArguments
 from fovea.image import Scale
-from fovea_plugins.biomarkers import DEFINITIONS, Disc, Measure, PhysicalScale, measure
+from fovea_plugins.biomarkers import (
+    DEFINITIONS,
+    Disc,
+    Measure,
+    NotMeasured,
+    PhysicalScale,
+    measure,
+)
 from fovea_plugins.biomarkers.fractal import grid_dimensions, multifractal
 from fovea_plugins.biomarkers.graph import vessel_graph
 from fovea_plugins.biomarkers.lesions import measure_lesions

@@ -251,7 +251,7 @@ def test_session_facts_come_back() -> None:
 
 
 def test_backend_is_checked() -> None:
-    assert isinstance(load_model(Settings()), RulesChatModel)
+    assert isinstance(load_model(Settings(backend="rules")), RulesChatModel)
     with pytest.raises(ValidationError, match="rules"):
         Settings(backend="oracle")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="base_url"):

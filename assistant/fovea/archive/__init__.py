@@ -3,12 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 from fovea.archive.ingest import Embedding, IngestEvent, index_folder
+from fovea.archive.opening import AnyArchive, open_archive
 from fovea.archive.store import CaseArchive, Label, NearDuplicate, NewCase
 
 if TYPE_CHECKING:
     from fovea.archive.documents import FoveaEmbeddings, FoveaVectorStore
 
 __all__ = [
+    "AnyArchive",
     "CaseArchive",
     "Embedding",
     "FoveaEmbeddings",
@@ -18,6 +20,7 @@ __all__ = [
     "NearDuplicate",
     "NewCase",
     "index_folder",
+    "open_archive",
 ]
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import sqlite3
 
 from fovea.archive.ledger import COPIES, EMPTY, VECTORS, moved, write_facts
-from fovea.archive.rows import CASE_COLUMNS, VECTOR_COLUMNS, CaseRow, VectorRow
+from fovea.archive.rows import (
+    CASE_COLUMNS,
+    VECTOR_COLUMNS,
+    CaseRow,
+    VectorRow,
+    read_case,
+    read_vector,
+)
 
 
 class Change:
@@ -26,6 +33,20 @@ class Change:
         number = int(self._facts["next_number"])
         self._facts["next_number"] = str(number + 1)
         return number
+
+    def case(self, sha256: str) -> CaseRow | None:
+        """The checked case of a photograph, or None."""
+        return read_case(self.run, sha256)
+
+    def vector(self, sha256: str, encoder_id: str) -> VectorRow | None:
+        """The checked vector of a photograph, or None."""
+        return read_vector(self.run, sha256, encoder_id)
+
+    def length_of_others(self, encoder_id: str, sha256: str) -> int | None:
+        """Length of the encoder's vectors of other photographs; None when there are none."""
+        query = "SELECT dim FROM main.embeddings WHERE encoder_id = ? AND sha256 != ? LIMIT 1"
+        found = self.run.execute(query, (encoder_id, sha256)).fetchone()
+        return found[0] if found else None
 
     def state(self, name: str, value: str) -> None:
         """Record a fact about the archive."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import os
 import shutil
 import sqlite3
 import threading
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +24,7 @@ from fovea.archive.copies import (
 )
 from fovea.archive.durable import FolderLock, quarantine
 from fovea.archive.faults import RESTORE, Damaged, told
-from fovea.archive.keys import KEY_COPY, KEY_FILE, mark_of, open_key
+from fovea.archive.keys import KEY_COPY, KEY_FILE, mark_of, open_key, pseudonym_of
 from fovea.archive.ledger import read_facts, write_facts
 from fovea.errors import ArchiveError
 
@@ -161,8 +159,7 @@ class Database:
 
     def pseudonym(self, patient_id: str) -> str:
         """The keyed hash (HMAC-SHA-256, 80 bits) under which a patient is stored."""
-        name = unicodedata.normalize("NFKC", patient_id).strip()
-        return "P" + hmac.new(self.key, name.encode(), "sha256").hexdigest()[:20]
+        return pseudonym_of(self.key, patient_id)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:

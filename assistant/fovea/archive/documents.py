@@ -19,6 +19,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
+from fovea.archive.opening import AnyArchive
 from fovea.archive.records import NewCase, Vector, labels_from_json
 from fovea.archive.rows import CaseRow
 from fovea.archive.store import CaseArchive
@@ -78,7 +79,7 @@ class FoveaVectorStore(VectorStore):
         ['note-1']
     """
 
-    def __init__(self, archive: CaseArchive, embedding: Embeddings, *, encoder_id: str) -> None:
+    def __init__(self, archive: AnyArchive, embedding: Embeddings, *, encoder_id: str) -> None:
         self.archive, self._embedding, self.encoder_id = archive, embedding, encoder_id
 
     @property

@@ -32,6 +32,16 @@ def damaged(where: str, why: str) -> Damaged:
     return Damaged("A case of the archive is damaged", where=where, why=why, fix=RESTORE)
 
 
+def kept_by_server(where: str) -> ArchiveError:
+    """The error for what the server of an archive does with its own tools."""
+    return ArchiveError(
+        "An archive on a server has no snapshots of Fovea's",
+        where=where,
+        why="The server keeps copies with its own tools",
+        fix="Use `pg_dump --schema=fovea_archive` and `pg_restore`; see docs/archive.md",
+    )
+
+
 @contextmanager
 def told(folder: Path) -> Iterator[None]:
     """Turn errors of SQLite and of the file system into `ArchiveError`."""

@@ -16,8 +16,9 @@ from typing import Any, Literal, TextIO
 import cv2
 
 from fovea.archive.metadata import NOTHING_KNOWN, Metadata, read_metadata
+from fovea.archive.opening import AnyArchive
 from fovea.archive.records import NewCase, thumbnail_of
-from fovea.archive.store import Added, CaseArchive, Outcome
+from fovea.archive.writing import Added, Outcome
 from fovea.contract import EncoderPlugin
 from fovea.errors import Cancelled, ConfigError, FoveaError
 from fovea.image import Photograph, open_photograph
@@ -102,7 +103,7 @@ class IngestEvent:
 
 
 def index_folder(
-    archive: CaseArchive,
+    archive: AnyArchive,
     recipe: Embedding,
     *,
     folder: Path,
@@ -199,7 +200,7 @@ class _Run:
 
     def __init__(
         self,
-        archive: CaseArchive,
+        archive: AnyArchive,
         recipe: Embedding,
         folder: Path,
         files: list[str],

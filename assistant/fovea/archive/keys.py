@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import secrets
+import unicodedata
 from pathlib import Path
 
 from fovea.archive.durable import sync_folder
@@ -18,6 +20,12 @@ KEY_BYTES = 32
 def mark_of(key: bytes) -> str:
     """What the database knows of the key: enough to recognise it, not to rebuild it."""
     return hashlib.sha256(b"fovea archive key" + key).hexdigest()
+
+
+def pseudonym_of(key: bytes, patient_id: str) -> str:
+    """The keyed hash (HMAC-SHA-256, 80 bits) under which a patient is stored."""
+    name = unicodedata.normalize("NFKC", patient_id).strip()
+    return "P" + hmac.new(key, name.encode(), "sha256").hexdigest()[:20]
 
 
 def open_key(folder: Path, known_mark: str | None) -> bytes:

@@ -8,14 +8,35 @@ than the photographs that the usual 8 x 8 were meant for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
+from fovea.archive.rows import CaseRow
 from fovea.errors import ArchiveError
 
 SIDE = 64
 FREQUENCIES = 16
 HASH_BITS = FREQUENCIES * FREQUENCIES - 1
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """Two archived photographs that look like copies; `bits_apart` of 255 bits differ."""
+
+    first: str
+    second: str
+    bits_apart: int
+
+
+def near_duplicates_in(rows: Sequence[CaseRow], most_bits: int) -> list[NearDuplicate]:
+    """Pairs of cases with pictures whose hashes differ in at most so many bits."""
+    return [
+        NearDuplicate(rows[first].case_id, rows[second].case_id, bits)
+        for first, second, bits in near_pairs([row.phash or "" for row in rows], most_bits)
+    ]
 
 
 def perceptual_hash(jpeg: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from typing import NamedTuple
 
@@ -10,7 +11,9 @@ import numpy as np
 
 from fovea.archive.faults import damaged
 from fovea.archive.records import Vector, digest, unit_vector
+from fovea.errors import ArchiveError
 from fovea.image import Eye
+from fovea.services import Measured
 
 CASE_COLUMNS = (
     "number, sha256, patient, eye, device, labels, date, evidence, phash, picture_sha256, "
@@ -93,6 +96,36 @@ def case_id(number: int) -> str:
     return f"C{number:06d}"
 
 
+def case_number(case_id: str) -> int:
+    """The number in the pseudonym of a case.
+
+    Raises:
+        ArchiveError: it is no pseudonym of a case.
+    """
+    digits = case_id[1:]
+    if case_id[:1] != "C" or not digits.isascii() or not digits.isdigit() or len(digits) > 15:
+        raise no_such_case(case_id)
+    return int(digits)
+
+
+def no_such_case(case_id: str) -> ArchiveError:
+    """The error for a case that is not archived."""
+    return ArchiveError(
+        f"There is no case `{case_id[:20]}`", where="archive", fix="Case ids look like C000123"
+    )
+
+
+def no_picture(case_id: str) -> ArchiveError:
+    """The error for a case without a small picture."""
+    return ArchiveError(f"The case `{case_id}` has no picture", where="archive")
+
+
+def measured_of(row: CaseRow | None) -> tuple[Measured, ...]:
+    """What was measured in the photograph of a case; empty where nothing was."""
+    evidence = json.loads(row.evidence) if row and row.evidence else {}
+    return tuple(Measured(**each) for each in evidence.get("measured", ()))
+
+
 def read_case(run: sqlite3.Connection, sha256: str) -> CaseRow | None:
     """The checked case of a photograph, or None."""
     query = f"SELECT {CASE_COLUMNS} FROM main.cases WHERE sha256 = ?"  # noqa: S608 - a constant
@@ -123,7 +156,11 @@ def read_picture(run: sqlite3.Connection, row: CaseRow) -> bytes | None:
         return None
     query = "SELECT jpeg FROM main.pictures WHERE sha256 = ?"
     found = run.execute(query, (row.sha256,)).fetchone()
-    jpeg = found[0] if found else None
+    return checked_picture(row, found[0] if found else None)
+
+
+def checked_picture(row: CaseRow, jpeg: object) -> bytes:
+    """The JPEG itself. Raises `Damaged` when it is not the one of the row."""
     if not isinstance(jpeg, bytes) or hashlib.sha256(jpeg).hexdigest() != row.picture_sha256:
         raise damaged(row.case_id, "Its picture does not match its digest")
     return jpeg

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from fovea.archive.catalogue import Catalogue, Numbers, numbers_of
 from fovea.archive.faults import damaged
 from fovea.archive.index import VectorIndex, WantedKind, build_index
 from fovea.archive.ledger import read_facts
-from fovea.archive.records import Vector
+from fovea.archive.records import Vector, unit_vector
 from fovea.archive.rows import VECTOR_COLUMNS, VectorRow
 from fovea.contract import CaseFilter
 from fovea.errors import ArchiveError
@@ -87,7 +87,10 @@ class EncoderSearch:
         if len(loose) + len(self._indexed_dead) > max(MOST_LOOSE, len(self._indexed) // 10):
             return False
         numbers = numbers_of(loose)
-        self._loose = (numbers, self._read(run, numbers))
+        vectors = self._read(run, numbers)
+        if len(numbers) and vectors.shape[1] != self._stored.index.dim:
+            return False  # every older case was removed, and the encoder has another length now
+        self._loose = (numbers, vectors)
         return True
 
     def build(self, run: sqlite3.Connection, *, keep_old: bool = True) -> None:
@@ -143,13 +146,7 @@ class EncoderSearch:
         index = self.index
         if index is None:
             return []
-        if query.shape[0] != index.dim:
-            raise ArchiveError(
-                f"A vector of length {query.shape[0]} cannot be looked up",
-                where=f"archive, encoder `{self.encoder_id}`",
-                why=f"The archived vectors have length {index.dim}",
-                fix="Use the encoder that filled the archive, or add the photographs again",
-            )
+        check_length(self.encoder_id, query, index.dim)
         filtered = CaseFilter(fellow_eye=wanted.fellow_eye) != wanted
         allowed = self.catalogue.fitting(wanted) - banned if filtered else None
         chosen = self._candidates(index, query, k, banned, allowed)
@@ -181,7 +178,7 @@ class EncoderSearch:
             labels=entry.labels,
             eye=entry.eye,
             patient=entry.patient,
-            distance=float(np.clip(1.0 - query @ vector, 0.0, 2.0)),
+            distance=cosine_distance(query, vector),
             vector=vector,
         )
 
@@ -193,19 +190,66 @@ class EncoderSearch:
         return self._pairs
 
     def _drawn_pairs(self, run: sqlite3.Connection) -> Vector:
-        drawn = np.random.default_rng(PAIR_SEED)
-        numbers = np.sort(drawn.permutation(self._entries)[:PAIRED_CASES])
-        first, second = np.triu_indices(len(numbers), 1)
-        if len(first) > MOST_PAIRS:
-            # Twice as many as wanted, since pairs of one patient are dropped.
-            chosen = drawn.choice(len(first), min(2 * MOST_PAIRS, len(first)), replace=False)
-            first, second = first[chosen], second[chosen]
-        entries = [self.catalogue.entries[int(n)] for n in numbers]
-        patients = np.array([e.patient or e.case_id for e in entries], dtype=object)
-        different = patients[first] != patients[second] if len(first) else np.zeros(0, bool)
-        first, second = first[different][:MOST_PAIRS], second[different][:MOST_PAIRS]
-        if not len(first):
-            return np.zeros(0, np.float32)
-        vectors = self._read(run, numbers)
-        products = np.einsum("ij,ij->i", vectors[first], vectors[second])
-        return np.sort(np.clip(1.0 - products, 0.0, 2.0)).astype(np.float32)
+        def described(numbers: Numbers) -> tuple[list[str], Vector]:
+            entries = [self.catalogue.entries[int(n)] for n in numbers]
+            return [e.patient or e.case_id for e in entries], self._read(run, numbers)
+
+        return drawn_pair_distances(self._entries, described)
+
+
+def checked_query(encoder_id: str, vector: Vector, k: int) -> Vector:
+    """The vector asked about, of length 1.
+
+    Raises:
+        ArchiveError: `k` is below 1, or the vector has no direction.
+    """
+    if k < 1:
+        raise ArchiveError(f"`k` is {k}", where="archive", why="It must be at least 1")
+    return unit_vector(vector, where=encoder_id)
+
+
+def check_length(encoder_id: str, query: Vector, dim: int) -> None:
+    """Refuse a vector that is not as long as the archived ones.
+
+    Raises:
+        ArchiveError: naming both lengths.
+    """
+    if query.shape[0] != dim:
+        raise ArchiveError(
+            f"A vector of length {query.shape[0]} cannot be looked up",
+            where=f"archive, encoder `{encoder_id}`",
+            why=f"The archived vectors have length {dim}",
+            fix="Use the encoder that filled the archive, or add the photographs again",
+        )
+
+
+def cosine_distance(first: Vector, second: Vector) -> float:
+    """Cosine distance of two unit vectors (D,), 0 to 2."""
+    return float(np.clip(1.0 - first @ second, 0.0, 2.0))
+
+
+def drawn_pair_distances(
+    numbers: Numbers, described: Callable[[Numbers], tuple[list[str], Vector]]
+) -> Vector:
+    """Sorted cosine distances of at most `MOST_PAIRS` pairs of different patients, (N,).
+
+    Args:
+        numbers: Every case, ascending, (N,).
+        described: Gives patients (the case itself where unknown) and unit vectors (n, D)
+            of some of them.
+    """
+    drawn = np.random.default_rng(PAIR_SEED)
+    numbers = np.sort(drawn.permutation(numbers)[:PAIRED_CASES])
+    first, second = np.triu_indices(len(numbers), 1)
+    if not len(first):
+        return np.zeros(0, np.float32)
+    if len(first) > MOST_PAIRS:
+        # Twice as many as wanted, since pairs of one patient are dropped.
+        chosen = drawn.choice(len(first), min(2 * MOST_PAIRS, len(first)), replace=False)
+        first, second = first[chosen], second[chosen]
+    names, vectors = described(numbers)
+    patients = np.array(names, dtype=object)
+    different = patients[first] != patients[second]
+    first, second = first[different][:MOST_PAIRS], second[different][:MOST_PAIRS]
+    products = np.einsum("ij,ij->i", vectors[first], vectors[second])
+    return np.sort(np.clip(1.0 - products, 0.0, 2.0)).astype(np.float32)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -20,19 +18,23 @@ from fovea.archive.faults import Damaged
 from fovea.archive.index import VectorIndex, WantedKind
 from fovea.archive.keys import KEY_COPY, KEY_FILE
 from fovea.archive.ledger import COPIES, VECTORS, read_facts, rows_in
-from fovea.archive.likeness import near_pairs
-from fovea.archive.records import Label, NewCase, Vector, unit_vector
+from fovea.archive.likeness import NearDuplicate, near_duplicates_in
+from fovea.archive.records import Label, NewCase, Vector
 from fovea.archive.rows import (
     CASE_COLUMNS,
     CaseRow,
+    case_number,
+    measured_of,
+    no_picture,
+    no_such_case,
     read_case,
     read_numbered,
     read_picture,
     read_vector,
 )
-from fovea.archive.searching import EncoderSearch
+from fovea.archive.searching import EncoderSearch, checked_query
 from fovea.archive.snapshots import roll_back, snapshots_of, take_snapshot, unsound_snapshots
-from fovea.archive.writing import Added, Outcome, put_case, updated
+from fovea.archive.writing import Added, Outcome, annotate_case, put_case
 from fovea.contract import EVERY_CASE, CaseFilter
 from fovea.errors import ArchiveError
 from fovea.image import Eye
@@ -42,15 +44,6 @@ __all__ = ["Added", "CaseArchive", "Label", "NearDuplicate", "NewCase", "Outcome
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class NearDuplicate:
-    """Two archived photographs that look like copies; `bits_apart` of 255 bits differ."""
-
-    first: str
-    second: str
-    bits_apart: int
 
 
 def recovering(
@@ -182,11 +175,9 @@ class CaseArchive:
             ArchiveError: the photograph is not archived, or not written.
         """
         with self._database.change() as change:
-            row = read_case(change.run, sha256)
-            if row is None:
-                raise ArchiveError("The photograph is not archived", fix="Add it first")
-            merged = updated(
-                row,
+            return annotate_case(
+                change,
+                sha256,
                 patient=self.pseudonym(patient_id) if patient_id else None,
                 eye=eye,
                 device=device,
@@ -194,10 +185,6 @@ class CaseArchive:
                 taken=taken,
                 evidence=evidence,
             )
-            if merged.says_the_same(row):
-                return Added(row.case_id, "already_there")
-            change.put_case(merged.signed(change.generation), row, None)
-        return Added(merged.case_id, "updated")
 
     @recovering
     def remove(self, case_id: str) -> None:
@@ -209,9 +196,9 @@ class CaseArchive:
             ArchiveError: there is no such case.
         """
         with self._database.change() as change:
-            row = read_numbered(change.run, _number(case_id))
+            row = read_numbered(change.run, case_number(case_id))
             if row is None:
-                raise _unknown(case_id)
+                raise no_such_case(case_id)
             change.remove(row)
         self._database.forget_log()
 
@@ -225,9 +212,8 @@ class CaseArchive:
     def measured(self, case_id: str) -> tuple[Measured, ...]:
         """What was measured in the photograph of a case; empty where nothing was."""
         with self._database.read() as run:
-            row = read_numbered(run, _number(case_id))
-        evidence = json.loads(row.evidence) if row and row.evidence else {}
-        return tuple(Measured(**each) for each in evidence.get("measured", ()))
+            row = read_numbered(run, case_number(case_id))
+        return measured_of(row)
 
     @recovering
     def thumbnail(self, case_id: str) -> bytes:
@@ -237,14 +223,12 @@ class CaseArchive:
             ArchiveError: there is no such case, or it has no picture.
         """
         with self._database.read() as run:
-            row = read_numbered(run, _number(case_id))
+            row = read_numbered(run, case_number(case_id))
             picture = read_picture(run, row) if row else None
+        if row is None:
+            raise no_such_case(case_id)
         if picture is None:
-            raise (
-                _unknown(case_id)
-                if row is None
-                else ArchiveError(f"The case `{case_id}` has no picture", where="archive")
-            )
+            raise no_picture(case_id)
         return picture
 
     @recovering
@@ -272,9 +256,7 @@ class CaseArchive:
         Raises:
             ArchiveError: other length than the archived vectors, or damaged in both copies.
         """
-        if k < 1:
-            raise ArchiveError(f"`k` is {k}", where="archive", why="It must be at least 1")
-        query = unit_vector(vector, where=encoder_id)
+        query = checked_query(encoder_id, vector, k)
         with self._searching, self._database.read() as run:
             search = self._search(run, encoder_id)
             banned = search.catalogue.banned(
@@ -294,10 +276,7 @@ class CaseArchive:
         query = f"SELECT {CASE_COLUMNS} FROM cases WHERE phash IS NOT NULL ORDER BY number"  # noqa: S608
         with self._database.read() as run:
             rows = [CaseRow(*found).checked() for found in run.execute(query)]
-        return [
-            NearDuplicate(rows[first].case_id, rows[second].case_id, bits)
-            for first, second, bits in near_pairs([row.phash or "" for row in rows], most_bits)
-        ]
+        return near_duplicates_in(rows, most_bits)
 
     @recovering
     def rebuild(self, kind: WantedKind | None = None) -> dict[str, VectorIndex]:
@@ -376,16 +355,3 @@ class CaseArchive:
     def _new_search(self, encoder_id: str) -> EncoderSearch:
         cache = IndexCache(self._database.folder, self._database.key, encoder_id)
         return EncoderSearch(encoder_id, cache)
-
-
-def _number(case_id: str) -> int:
-    digits = case_id[1:]
-    if case_id[:1] != "C" or not digits.isascii() or not digits.isdigit() or len(digits) > 15:
-        raise _unknown(case_id)
-    return int(digits)
-
-
-def _unknown(case_id: str) -> ArchiveError:
-    return ArchiveError(
-        f"There is no case `{case_id[:20]}`", where="archive", fix="Case ids look like C000123"
-    )

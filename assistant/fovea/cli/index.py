@@ -24,7 +24,7 @@ from fovea.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from fovea.archive import CaseArchive
+    from fovea.archive import AnyArchive
     from fovea.settings import Settings
 
 ENCODER = "find_similar_cases"
@@ -193,8 +193,9 @@ def rollback(
 ) -> None:
     """Go back to a snapshot. Example: fovea index rollback 20250101T120000000000Z-by-hand."""
     from fovea.archive import CaseArchive
+    from fovea.archive.opening import archive_folder
 
-    folder = settings_from().data_dir / "archive"
+    folder = archive_folder(settings_from())
     if name is None:
         typer.echo("\n".join(CaseArchive.snapshots_in(folder)) or "No snapshot was taken so far")
         return
@@ -202,7 +203,7 @@ def rollback(
     note(f"The archive is that of {name}; what was there before is in `quarantine`")
 
 
-def _archive(settings: Settings) -> CaseArchive:
-    from fovea.archive import CaseArchive
+def _archive(settings: Settings) -> AnyArchive:
+    from fovea.archive import open_archive  # langchain and faiss are slow to import
 
-    return CaseArchive.open(settings.data_dir / "archive")
+    return open_archive(settings)

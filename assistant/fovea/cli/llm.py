@@ -20,15 +20,15 @@ def train(
 ) -> None:
     """Train a small planner from its grammar, or go on. Example: fovea llm train --out out/llm.
 
-    No trained planner is shipped yet. Running it again on the same folder goes on where it
-    stopped; use the result with FOVEA_BACKEND=local and FOVEA_MODEL_DIR.
+    Running it again on the same folder goes on where it stopped; use the result with
+    FOVEA_BACKEND=local and FOVEA_MODEL_DIR. The planner that is shipped was made so.
     """
     from dataclasses import replace
 
     from tokenizers import Tokenizer
 
     from fovea.knowledge import load
-    from fovea.llm.backends import write_profile
+    from fovea.llm.backends import THRESHOLD, write_profile
     from fovea.llm.training.tokens import learn_tokenizer
     from fovea.llm.training.trainer import Plan
     from fovea.llm.training.trainer import train as train_model
@@ -47,7 +47,7 @@ def train(
     figures: dict[str, float] = {}
     for figures in train_model(plan, tokenizer, topics, out):
         note(" ".join(f"{name} {value:g}" for name, value in figures.items()))
-    write_profile(out / "model", "small planner", threshold=1.0)
+    write_profile(out / "model", "small planner", THRESHOLD)
     if as_json:
         show_json({"model": str(out / "model"), **figures})
     else:
@@ -98,8 +98,10 @@ def evaluate(
 
 @app.command()
 def adapt(
-    model: Annotated[Path, typer.Option(help="Model folder that is adapted.")],
     out: Annotated[Path, typer.Option(help="Folder for the adapter.")],
+    model: Annotated[
+        Path | None, typer.Option(help="Model folder that is adapted; the embedded planner's.")
+    ] = None,
     plugin: Annotated[str | None, typer.Option(help="Plugin whose examples are learnt.")] = None,
     dialogues: Annotated[
         Path | None, typer.Option(help="JSON lines of question, images, history and expect.")
@@ -110,8 +112,9 @@ def adapt(
 ) -> None:
     """Teach a plugin or logged turns by a LoRA adapter; kept only if nothing else gets worse.
 
-    Example: fovea llm adapt --model M --plugin measure_pallor --out out/pallor.
+    Example: fovea llm adapt --plugin measure_pallor --out out/pallor.
     """
+    from fovea.llm.backends import EMBEDDED
     from fovea.llm_adaptation import adapt as adapt_model
     from fovea.registry import Registry
 
@@ -119,7 +122,7 @@ def adapt(
         raise typer.BadParameter("Give either --plugin or --dialogues", param_hint="--plugin")
     settings = settings_from(plugins_dir=plugins_dir)
     outcome: Any = adapt_model(
-        Registry.discover(settings), model, out, plugin=plugin, dialogues=dialogues,
+        Registry.discover(settings), model or EMBEDDED, out, plugin=plugin, dialogues=dialogues,
         steps=steps, progress=note,
     )  # fmt: skip
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def _plugins(current: Settings) -> list[dict[str, Any]]:
 
 
 def _stores() -> list[dict[str, Any]]:
-    from fovea.archive import CaseArchive
+    from fovea.archive import open_archive
     from fovea.errors import FoveaError
     from fovea.knowledge import load
 
@@ -121,7 +122,8 @@ def _stores() -> list[dict[str, Any]]:
     home.mkdir(parents=True, exist_ok=True)
     rows.append(_row(os.access(home, os.W_OK), "data folder is writable", "Set FOVEA_DATA_DIR"))
     try:
-        problems = CaseArchive.open(home / "archive").verify()
+        with closing(open_archive(current)) as archive:
+            problems = archive.verify()
         found = f"case archive: {len(problems)} problem(s)"
         rows.append(_row(not problems, found, "; ".join(problems)))
     except FoveaError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -26,7 +27,8 @@ from pydantic import Field, PrivateAttr
 
 from fovea.errors import BadReply, FoveaError, ModelError
 from fovea.llm.bound import BoundModel
-from fovea.llm.rules import RulesChatModel
+from fovea.llm.rules import CHANCES, RulesChatModel
+from fovea.llm.weighing import is_sure, weighed
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class AssistedModel(BoundModel):
     # Lists are shared by the copies that `bind_tools` makes.
     _made: list[BaseChatModel] = PrivateAttr(default_factory=list)
     _failed: list[ModelError] = PrivateAttr(default_factory=list)
+    _making: list[threading.Lock] = PrivateAttr(default_factory=lambda: [threading.Lock()])
 
     @classmethod
     def around(
@@ -72,15 +75,16 @@ class AssistedModel(BoundModel):
         Raises:
             ModelError: it cannot be loaded.
         """
-        if self._failed:
-            raise self._failed[0]
-        if not self._made:
-            try:
-                self._made.append(self._make())
-            except ModelError as error:
-                self._failed.append(error)
-                raise
-        return self._made[0]
+        with self._making[0]:
+            if self._failed:
+                raise self._failed[0]
+            if not self._made:
+                try:
+                    self._made.append(self._make())
+                except ModelError as error:
+                    self._failed.append(error)
+                    raise
+            return self._made[0]
 
     @property
     def sees_images(self) -> bool:
@@ -135,15 +139,18 @@ class AssistedModel(BoundModel):
     # Who answers ----------------------------------------------------------------
 
     def _planned(self, messages: list[BaseMessage]) -> ChatGenerationChunk:
+        ruled = self._rules().invoke(messages)
+        chances = ruled.response_metadata.get(CHANCES, {})
+        if is_sure(chances) and {tool.name for tool in self.tools} <= set(chances):
+            return _chunk(ruled, {"planner": "rules"})
         bound: Any = self.wrapped.bind_tools([_as_dict(tool) for tool in self.tools])
         reply = bound.invoke(messages)
         self._check(reply, [])
-        ruled = self._rules().invoke(messages)
         sure = float(reply.response_metadata.get("confidence", 1.0))
-        agreed = _calls(reply) == _calls(ruled)
-        if agreed:
+        if _calls(reply) == _calls(ruled):
             # The same plan: the rules know better what to say about what cannot be called.
             return _chunk(ruled, {"planner": "both", "confidence": sure})
+        sure = weighed(sure, _tools(reply), _tools(ruled), chances)
         if sure < self.threshold:
             told = _UNSURE.format(confidence=sure, threshold=self.threshold)
             return _chunk(ruled, {"planner": "rules", "confidence": sure, NOTICE: told})
@@ -235,6 +242,10 @@ def _calls(message: AIMessage) -> list[tuple[str, str]]:
         fixed = {k: v for k, v in call["args"].items() if k in {"image", "first", "second"}}
         found.append((call["name"], json.dumps(fixed, sort_keys=True)))
     return sorted(set(found))
+
+
+def _tools(message: AIMessage) -> set[str]:
+    return {call["name"] for call in message.tool_calls}
 
 
 def _chunk(reply: AIMessage, noted: dict[str, Any]) -> ChatGenerationChunk:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 PROFILE = "fovea.json"
+EMBEDDED = Path(__file__).parent / "planner"
+"""The small planner that is part of the package."""
+THRESHOLD = 0.27
+"""Least confidence of a small planner, once the word model was heard (see its card)."""
 _Value = TypeVar("_Value")
 
 
@@ -41,15 +45,13 @@ def assisted_model(settings: Settings) -> AssistedModel:
     Raises:
         ConfigError: a setting that the backend needs is missing.
     """
+    if settings.backend == "embedded":
+        return _planning(settings, EMBEDDED, "The embedded planner")
     if settings.backend == "local":
         folder = _needed(settings.model_dir, "model_dir")
         label = f"The model `{folder.name}`"
         if (folder / PROFILE).is_file():
-            profile = read_profile(folder)
-            return AssistedModel.around(
-                lambda: small_planner(settings, folder), label=label, plans_only=True,
-                threshold=profile.threshold,
-            )  # fmt: skip
+            return _planning(settings, folder, label)
         return AssistedModel.around(lambda: local_model(settings, folder), label=label)
     base_url = _needed(settings.base_url, "base_url")
     served = _needed(settings.served_model, "served_model")
@@ -57,6 +59,17 @@ def assisted_model(settings: Settings) -> AssistedModel:
         lambda: remote_model(settings, base_url, served),
         label=f"The served model `{served}`",
         plans_only=settings.served_compact,
+    )
+
+
+def _planning(settings: Settings, folder: Path, label: str) -> AssistedModel:
+    """A small planner with the threshold of its profile; a damaged one is told when it is asked."""
+    try:
+        threshold = read_profile(folder).threshold
+    except ModelUnavailable:
+        threshold = 1.0
+    return AssistedModel.around(
+        lambda: small_planner(settings, folder), label=label, plans_only=True, threshold=threshold
     )
 
 

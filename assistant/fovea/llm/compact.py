@@ -36,7 +36,7 @@ SPECIAL = (
 )  # fmt: skip
 EYES: Mapping[str | None, str] = {"OD": "right", "OS": "left", None: ""}
 
-_STOP_WORDS = """
+_COMMON = """
 a an the and or of in on to for with from by at as is are was be it its this that these those
 which what when where how why who if use used uses whenever somebody someone person people
 wants want asks asked ask about any all one ones each other than then there they them their
@@ -44,7 +44,7 @@ can could should would does do does not no but into such some more most so i me 
 please give show fundus photograph photo image picture example examples say says tells tell
 has have had between also only very per both needs need e.g
 """
-_STOP = frozenset(_STOP_WORDS.split())
+STOP_WORDS = frozenset(_COMMON.split())
 _WORD = re.compile(r"[a-z0-9][a-z0-9/\-]*[a-z0-9]|[a-z0-9]")
 _QUESTION_CHARS, _TURN_WORDS = 400, 10
 
@@ -66,7 +66,7 @@ def tool_words(name: str, description: str, budget: int = 16) -> str:
 
 
 def _content(text: str) -> list[str]:
-    return [word for word in _WORD.findall(plain(text)) if word not in _STOP]
+    return [word for word in _WORD.findall(plain(text)) if word not in STOP_WORDS]
 
 
 def aliases_of(names: Sequence[str]) -> list[str]:

@@ -28,7 +28,7 @@ from fovea.llm.compact import (
     as_chat,
 )
 from fovea.llm.families import Malformed, Parsed, RawCall
-from fovea.llm.matching import match_tools
+from fovea.llm.matching import Described, comparer
 from fovea.llm.planning import (
     NEED_IMAGE,
     NEED_OTHER,
@@ -219,7 +219,11 @@ def _most_fitting(tools: Sequence[ToolSpec], question: str) -> tuple[ToolSpec, .
     others = [tool for tool in tools if tool.name not in OWN_TOOLS]
     room = MAX_TOOLS - len(OWN_TOOLS)
     if len(others) > room:
-        found = {match.tool for match in match_tools(question.lower().split(), others)}
-        others = sorted(others, key=lambda tool: tool.name not in found)[:room]
+        seen = comparer()
+        near = {
+            tool.name: float(seen.likenesses(question, Described.of(tool), 0.5)[:-2].sum())
+            for tool in others
+        }
+        others = sorted(others, key=lambda tool: -near[tool.name])[:room]
     kept = {tool.name for tool in (*own, *others)}
     return tuple(tool for tool in tools if tool.name in kept)

@@ -1,33 +1,77 @@
-"""Match a question to tools that Fovea does not know, by their own words."""
+"""Whether a question means a tool that Fovea does not know, by what its author says of it.
+
+Name, description and example questions are compared with the question, word by word and by
+pieces of words; rare words tell more than common ones. How much each likeness counts was fitted
+on plugins that were made up for the purpose (`fovea llm fit`), none of which Fovea has.
+"""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+import unicodedata
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fovea.llm.base import ToolSpec
-from fovea.llm.lexicon import Lexicon, load_lexicon
+from fovea.llm.compact import OWN_TOOLS, STOP_WORDS
 from fovea.llm.text import BREAKS, tokens
+from fovea.llm.wishes import BUCKETS, Floats, Turn, counts, wish_model
+
+LIKENESSES = (
+    "words of an example", "pieces of an example", "words of the description",
+    "pieces of the description", "pieces of everything said", "share of known words",
+    "rarest known word", "rarest word of the name", "own tools", "always",
+)  # fmt: skip
+"""What is weighed, in this order: `own tools` is how likely one of Fovea's own is meant, and
+`always` is 1."""
 
 _EXAMPLE = re.compile(r'"([^"]+)"')
-_EXACT = 0.85
-_CLOSE = 0.6
+_WORD = re.compile(r"\w+")
+_STEM = 6
+_SCALE, _ODDS = 10.0, 5.0
+_SAME = 0.9
+
+Piece = Mapping[int, float]
 
 
 @dataclass(frozen=True)
-class Match:
-    """A tool that the question may mean.
+class Described:
+    """What an author says of a tool, ready to be compared.
 
     Attributes:
-        exact: The question is one of the tool's examples, or nearly so.
-        distinctive: It uses a word of the tool's name or examples that no other tool owns.
+        examples: Its example questions.
+        said: Name and description.
+        everything: Both.
     """
 
-    tool: str
-    exact: bool
-    distinctive: bool
+    examples: tuple[str, ...]
+    name: str
+    said: str
+
+    @classmethod
+    def of(cls, tool: ToolSpec) -> Described:
+        """The parts of a tool's description."""
+        purpose, _, examples = tool.description.partition("Examples:")
+        found = _EXAMPLE.findall(examples) or examples.splitlines()
+        name = tool.name.replace("_", " ")
+        return cls(tuple(line for line in found if line.strip()), name, f"{name} {purpose}")
+
+    @property
+    def everything(self) -> str:
+        """All that is said of it."""
+        return " ".join([self.said, *self.examples])
+
+    def without(self, question: str) -> Described:
+        """The same without an example, to learn from it as if somebody else had asked."""
+        return Described(
+            tuple(line for line in self.examples if line != question), self.name, self.said
+        )
 
 
 def vocabulary(tools: Sequence[ToolSpec]) -> frozenset[str]:
@@ -43,39 +87,114 @@ def _tokens(text: str) -> tuple[str, ...]:
     return tuple(tokens(text))
 
 
-def match_tools(words: Sequence[str], tools: Sequence[ToolSpec]) -> list[Match]:
-    """Tools whose name or examples share enough content words with the question."""
-    lexicon = load_lexicon()
-    asked = _content(words, lexicon)
-    if not asked:
-        return []
-    found = [_match(asked, tool, lexicon) for tool in tools]
-    return [match for match in found if match is not None]
+def may_be_meant(question: str, name: str) -> bool:
+    """Whether a tool can be meant: one that does the same as Fovea's own must be named.
+
+    Such a tool is called after Fovea's: `segment_vessels_rrwnet`.
+    """
+    own = next((own for own in OWN_TOOLS if name.startswith(f"{own}_")), None)
+    if own is None:
+        return True
+    return name.removeprefix(f"{own}_").replace("_", "") in "".join(_spoken(question))
 
 
-def _match(asked: frozenset[str], tool: ToolSpec, lexicon: Lexicon) -> Match | None:
-    described, _, examples = tool.description.partition("Examples:")
-    name = _content(_tokens(tool.name), lexicon)
-    lines = _EXAMPLE.findall(examples) or examples.splitlines()
-    likeness = max((_jaccard(asked, _content(_tokens(line), lexicon)) for line in lines), default=0)
-    owned = name | {w for w in _content(_tokens(described + " " + examples), lexicon)
-                    if w not in lexicon.known}  # fmt: skip
-    owned_asked = {word for word in asked & owned if word not in lexicon.known}
-    named = bool(name) and name <= asked
-    if likeness >= _EXACT:
-        return Match(tool.name, exact=True, distinctive=True)
-    if named or (owned_asked and likeness >= _CLOSE / 2):
-        return Match(tool.name, exact=False, distinctive=bool(owned_asked) or named)
-    if likeness >= _CLOSE and len(asked) >= 2:
-        return Match(tool.name, exact=False, distinctive=False)
-    return None
+def is_example(question: str, tool: ToolSpec) -> bool:
+    """Whether the question is one of the tool's examples, or nearly so."""
+    asked = set(_spoken(question))
+    for line in Described.of(tool).examples:
+        known = set(_spoken(line))
+        if asked and len(asked & known) >= _SAME * len(asked | known):
+            return True
+    return False
 
 
-def _content(words: Sequence[str], lexicon: Lexicon) -> frozenset[str]:
-    skipped = lexicon.stop | lexicon.generic | BREAKS
-    return frozenset(word for word in words if word not in skipped and not word.isdigit())
+class Comparer:
+    """Compares questions with tools.
+
+    Args:
+        idf: (BUCKETS,) rarity of words and pieces, of the word model.
+    """
+
+    def __init__(self, idf: NDArray[np.floating]) -> None:
+        self.idf = idf
+        self._parts = lru_cache(maxsize=4096)(self._new_parts)
+
+    def likenesses(self, question: str, tool: Described, own: float) -> Floats:
+        """(10,) what `LIKENESSES` names.
+
+        Args:
+            question: Words of the person.
+            tool: A tool.
+            own: Probability that one of Fovea's own tools is meant.
+        """
+        words, pieces = self._parts(question)
+        examples = [self._parts(line) for line in tool.examples]
+        said_words, said_pieces = self._parts(tool.said)
+        everything = self._parts(tool.everything)[1]
+        telling = [word for word in _spoken(question) if word not in STOP_WORDS and len(word) > 1]
+        known = self._rarities(telling, tool.everything)
+        whole = sum(self._rarity(word) for word in telling) or 1.0
+        return np.array(
+            [
+                max((_product(words, one) for one, _ in examples), default=0.0),
+                max((_product(pieces, one) for _, one in examples), default=0.0),
+                _product(words, said_words), _product(pieces, said_pieces),
+                _product(pieces, everything), sum(known) / whole,
+                max(known, default=0.0) / _SCALE,
+                max(self._rarities(telling, tool.name), default=0.0) / _SCALE,
+                math.log(max(own, 1e-3) / max(1.0 - own, 1e-3)) / _ODDS, 1.0,
+            ],
+            np.float32,
+        )  # fmt: skip
+
+    def _rarities(self, words: Sequence[str], text: str) -> list[float]:
+        known = _stems(text)
+        return [self._rarity(word) for word in words if word[:_STEM] in known]
+
+    def _rarity(self, word: str) -> float:
+        return float(self.idf[zlib.crc32(f"w{word}".encode()) % BUCKETS])
+
+    def _new_parts(self, text: str) -> tuple[Piece, Piece]:
+        words, pieces = (self._unit(part) for part in counts(Turn(text)))
+        return words, pieces
+
+    def _unit(self, counted: Mapping[int, int]) -> Piece:
+        values = {k: (1.0 + math.log(n)) * float(self.idf[k]) for k, n in counted.items()}
+        length = math.sqrt(sum(value * value for value in values.values())) or 1.0
+        return {k: value / length for k, value in values.items()}
 
 
-def _jaccard(first: frozenset[str], second: frozenset[str]) -> float:
-    union = first | second
-    return len(first & second) / len(union) if union else 0.0
+@cache
+def comparer() -> Comparer:
+    """The one with the rarities of the shipped word model."""
+    return Comparer(wish_model().idf)
+
+
+def chances(likenesses: Mapping[str, Floats], weights: Floats) -> dict[str, float]:
+    """The probability that a question means each of several tools: the likeliest, or none.
+
+    Args:
+        likenesses: By tool, (L,) what `LIKENESSES` names.
+        weights: (L,) how much each counts.
+    """
+    odds = {name: math.exp(min(float(found @ weights), 30.0)) for name, found in likenesses.items()}
+    likeliest = max(odds, key=lambda name: odds[name], default="")
+    whole = 1.0 + sum(odds.values())
+    return {name: value / whole if name == likeliest else 0.0 for name, value in odds.items()}
+
+
+def _product(first: Piece, second: Piece) -> float:
+    if len(first) > len(second):
+        first, second = second, first
+    return sum(value * second.get(bucket, 0.0) for bucket, value in first.items())
+
+
+def _spoken(text: str) -> list[str]:
+    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+@lru_cache(maxsize=1024)
+def _stems(text: str) -> frozenset[str]:
+    """The beginnings of the words that matter: ageing and aged begin alike."""
+    words = _spoken(text.replace("_", " "))
+    return frozenset(w[:_STEM] for w in words if w not in STOP_WORDS and len(w) > 1)

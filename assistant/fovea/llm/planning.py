@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fovea.image import Eye
 from fovea.llm.base import ImageFact, ToolSpec, minimal_value, resolved
 from fovea.llm.clause import LOOKUP, OVERVIEW, Ask
+from fovea.llm.compact import OWN_TOOLS
 from fovea.llm.intents import Reading, read_conversation
-from fovea.llm.lexicon import load_lexicon
-from fovea.llm.matching import match_tools, vocabulary
+from fovea.llm.matching import Described, chances, comparer, is_example, may_be_meant, vocabulary
 from fovea.llm.selection import Selection, read_selection
 from fovea.llm.wishes import Turn, WishModel, wish_model
 
@@ -49,8 +49,10 @@ NEED_IMAGE = "Please add a photograph first; without one there is nothing to mea
 NEED_SECOND = "Please add a second photograph, of the other eye or of another visit, to compare."
 NO_TOOLS = "No plugin is installed that I could use."
 NEED_OTHER = "Please add a photograph of the other eye."
-KEPT, ADDED = 0.2, 0.45
+KEPT, ADDED = 0.3, 0.4
 """Least probability, by the word model, of a tool that the rules name, and of another."""
+PLAIN = 0.97
+"""From this probability on, one of Fovea's own tools is meant beside somebody else's."""
 
 _QUALITY, _REST = "I can assess image quality instead.", "I can measure everything else."
 PURPOSES: Mapping[str, tuple[str, str]] = {
@@ -84,10 +86,18 @@ class PlannedCall:
 
 @dataclass(frozen=True)
 class Plan:
-    """The calls of one turn, and what to say about what cannot be called."""
+    """The calls of one turn, and what to say about what cannot be called.
+
+    Attributes:
+        calls: What to call.
+        notes: What to say about the rest.
+        chances: Probability of each of Fovea's own tools by the word model; empty if it had
+            no say.
+    """
 
     calls: tuple[PlannedCall, ...]
     notes: tuple[str, ...] = ()
+    chances: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def reply(self) -> str:
@@ -145,11 +155,16 @@ class _Planner:
     ) -> None:
         self.images, self.tools, self.focus, self.words = images, tools, focus, words
         self.notes: list[str] = []
+        self.chances: Mapping[str, float] = {}
 
     def plan(self, turn: Turn, reading: Reading) -> Plan:
-        question, asks = turn.question, self._with_other_tools(reading)
-        if all(ask.tool in PURPOSES for ask in asks) and reading.reply not in {"empty", "hostile"}:
-            asks = _by_words(self.words.chances(turn), asks, turn, reading)
+        question = turn.question
+        asks = [] if reading.reply == "treatment" else list(reading.asks)
+        if reading.reply in {"empty", "hostile"}:
+            self.chances, asks = dict.fromkeys([*OWN_TOOLS, *self.tools], 0.0), []
+        else:
+            self.chances = self._chances(turn)
+            asks = _by_words(self.chances, asks, turn, reading)
         if not asks:
             return self._nothing(reading.reply or ("empty" if reading.negated else "outside"))
         calls: list[PlannedCall] = []
@@ -160,28 +175,32 @@ class _Planner:
             unique.setdefault(f"{call.tool}{sorted(call.arguments.items())}", call)
         if not unique and not self.notes:  # of an overview nothing is left that is installed
             return self._nothing("outside")
-        return Plan(tuple(unique.values()), tuple(dict.fromkeys(self.notes)))
+        return Plan(tuple(unique.values()), tuple(dict.fromkeys(self.notes)), self.chances)
 
     def _nothing(self, kind: str) -> Plan:
         """A plain reply, with what can be asked for."""
         able = "" if kind == "thank" else abilities(self.tools)
-        return Plan((), (f"{REPLIES[kind]} {able}".strip() or NO_TOOLS,))
+        return Plan((), (f"{REPLIES[kind]} {able}".strip() or NO_TOOLS,), self.chances)
 
-    def _with_other_tools(self, reading: Reading) -> list[Ask]:
-        if reading.reply in {"empty", "hostile", "treatment"}:
-            return []
-        others = [tool for name, tool in self.tools.items() if name not in PURPOSES]
-        if not others:
-            return list(reading.asks)
-        matches = match_tools(reading.words, others)
-        found = [match for match in matches if match.distinctive or not reading.asks]
-        asks = [Ask(match.tool, (), " ".join(reading.words)) for match in found]
-        exact = any(match.exact for match in matches)
-        if exact:
-            return [Ask(match.tool) for match in matches if match.exact]
-        generic = {"health", "describe", "grade"}
-        kept = [ask for ask in reading.asks if not (asks and set(ask.concepts) <= generic)]
-        return [*kept, *asks]
+    def _chances(self, turn: Turn) -> dict[str, float]:
+        """The probability that each tool is meant: Fovea's own, and those of others."""
+        own = self.words.chances(turn)
+        others = [
+            tool
+            for name, tool in self.tools.items()
+            if name not in PURPOSES and may_be_meant(turn.question, name)
+        ]
+        nothing = dict.fromkeys([*own, *self.tools], 0.0)
+        if examples := [tool.name for tool in others if is_example(turn.question, tool)]:
+            return nothing | dict.fromkeys(examples, 1.0)
+        likeliest, seen = max(own.values()), comparer()
+        meant = chances(
+            {t.name: seen.likenesses(turn.question, Described.of(t), likeliest) for t in others},
+            self.words.likenesses,
+        )
+        # Who asks for another tool seldom asks for one of Fovea's as well, unless that is plain.
+        rest = 1.0 - max(meant.values(), default=0.0)
+        return nothing | {n: c if c >= PLAIN else c * rest for n, c in own.items()} | meant
 
     def _calls_for(self, ask: Ask, question: str) -> list[PlannedCall]:
         """The calls that serve an ask; none, with a note, when it cannot be called."""
@@ -221,9 +240,7 @@ class _Planner:
 
     def _claimed(self, question: str) -> ToolSpec | None:
         """The bound tool that names this very question among its examples, if any."""
-        words = load_lexicon().words(question)
-        matches = match_tools(words, list(self.tools.values()))
-        return next((self.tools[match.tool] for match in matches if match.exact), None)
+        return next((tool for tool in self.tools.values() if is_example(question, tool)), None)
 
     def _needs_image(self, name: str) -> bool:
         tool = self.tools.get(name)

@@ -30,6 +30,8 @@ from fovea.llm.bound import BoundModel
 from fovea.llm.clause import LOOKUP, Ask
 from fovea.llm.planning import Plan, plan_turn
 
+CHANCES = "chances"
+"""Key of a reply's metadata: probability of each tool by the word model."""
 _CHUNK = re.compile(r"\S+\s*")
 _IMAGE_TOOLS = frozenset({"assess_quality", "segment_optic_disc", "classify_disease"})
 
@@ -86,7 +88,7 @@ class RulesChatModel(BoundModel):
             notes = plan.notes if plan.calls else ()
             return AIMessage(content=compose(_steps(turn, plan), images, notes))
         if not plan.calls:
-            return AIMessage(content=plan.reply)
+            return AIMessage(content=plan.reply, response_metadata={CHANCES: plan.chances})
         return AIMessage(
             content="",
             tool_calls=[
@@ -96,6 +98,7 @@ class RulesChatModel(BoundModel):
                 )
                 for place, call in enumerate(plan.calls, 1)
             ],
+            response_metadata={CHANCES: plan.chances},
         )
 
     def _images(self, messages: Sequence[BaseMessage]) -> tuple[ImageFact, ...]:

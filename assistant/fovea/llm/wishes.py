@@ -12,7 +12,7 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -137,12 +137,14 @@ class WishModel:
         words: (BUCKETS, T) weights of the words.
         told: (F, T) weights of `FLAGS`.
         bias: (T,).
+        likenesses: (L,) weights of `matching.LIKENESSES`, for tools that are not Fovea's own.
     """
 
     idf: NDArray[Any]
     words: NDArray[Any]
     told: Floats
     bias: Floats
+    likenesses: Floats
 
     def chances(self, turn: Turn) -> dict[str, float]:
         """The probability that each tool is wished for."""
@@ -153,7 +155,8 @@ class WishModel:
 
     def tensors(self) -> Mapping[str, NDArray[Any]]:
         """All weights, for a file."""
-        return {"idf": self.idf, "words": self.words, "told": self.told, "bias": self.bias}
+        return {"idf": self.idf, "words": self.words, "told": self.told,
+                "bias": self.bias, "likenesses": self.likenesses}  # fmt: skip
 
 
 @cache
@@ -180,4 +183,4 @@ def wish_model(folder: Path = FOLDER) -> WishModel:
             fix="Install Fovea again, or fit it with `fovea llm fit`",
         )  # fmt: skip
     found = load(content)
-    return WishModel(found["idf"], found["words"], found["told"], found["bias"])
+    return WishModel(**{field.name: found[field.name] for field in fields(WishModel)})

@@ -45,6 +45,7 @@ class Skeleton:
 
     Attributes:
         flat: (N,) sorted flat indices of the pixels.
+        depths: (N,) their distance to the background.
         points: (N, 2) x, y of the pixels.
         chains: The lines between junctions.
         junctions: (J, 2) x, y of the junctions, each the centre of its pixels.
@@ -52,34 +53,35 @@ class Skeleton:
     """
 
     flat: Indices
+    depths: NDArray[np.float32]
     points: Points
     chains: list[Chain]
     junctions: Points
     radii: NDArray[np.float64]
 
 
-def pruned_skeleton(flat: Indices, stride: int, distance: NDArray[np.float32]) -> Skeleton:
+def pruned_skeleton(flat: Indices, stride: int, depths: NDArray[np.float32]) -> Skeleton:
     """The chains of a skeleton without spurs, specks and loops round pinholes.
 
     Args:
         flat: Sorted flat indices of the skeleton's pixels; none on the picture's border.
         stride: Width of the picture in pixels.
-        distance: Distance to the background of every pixel, flat.
+        depths: Distance of these pixels to the background.
     """
     while True:
-        skeleton = _traced(flat, stride, distance)
+        skeleton = _traced(flat, stride, depths)
         dead = [
             pixel
             for chain in skeleton.chains
-            if _is_artefact(chain, skeleton, distance)
+            if _is_artefact(chain, skeleton)
             for pixel in chain.pixels
         ]
         if not dead:
             return skeleton
-        flat = np.delete(flat, dead)
+        flat, depths = np.delete(flat, dead), np.delete(depths, dead)
 
 
-def _is_artefact(chain: Chain, skeleton: Skeleton, distance: NDArray[np.float32]) -> bool:
+def _is_artefact(chain: Chain, skeleton: Skeleton) -> bool:
     points = skeleton.points[[chain.pixels[0], chain.pixels[-1]]]
     if chain.free_ends == 1:
         node = max(chain.start, chain.end)
@@ -90,10 +92,10 @@ def _is_artefact(chain: Chain, skeleton: Skeleton, distance: NDArray[np.float32]
         return reach < 2.0 * float(skeleton.radii[node])
     if chain.free_ends == 2:
         # Not longer than wide: a speck, not a vessel.
-        widest = float(distance[skeleton.flat[chain.pixels]].max())
+        widest = float(skeleton.depths[chain.pixels].max())
         return len(chain.pixels) < 2 or float(np.hypot(*(points[1] - points[0]))) < _width(widest)
     if chain.closed or chain.start == chain.end:
-        radius = float(np.median(distance[skeleton.flat[chain.pixels]]))
+        radius = float(np.median(skeleton.depths[chain.pixels]))
         return len(chain.pixels) < LOOP_WIDTHS * _width(radius)
     return False
 
@@ -103,7 +105,7 @@ def _width(radius: float) -> float:
     return 2.0 * radius - 1.0
 
 
-def _traced(flat: Indices, stride: int, distance: NDArray[np.float32]) -> Skeleton:
+def _traced(flat: Indices, stride: int, depths: NDArray[np.float32]) -> Skeleton:
     links = _links(flat, stride)
     count = len(flat)
     degree = np.bincount(links.ravel(), minlength=count)
@@ -115,9 +117,9 @@ def _traced(flat: Indices, stride: int, distance: NDArray[np.float32]) -> Skelet
     size = np.maximum(np.bincount(label, minlength=total), 1)
     centres = [np.bincount(label, points[inner, axis], minlength=total) / size for axis in (0, 1)]
     radii = np.zeros(total)
-    np.maximum.at(radii, label, distance[flat[inner]])
+    np.maximum.at(radii, label, depths[inner])
     chains = _walks(links, degree, junction)
-    return Skeleton(flat, points, chains, np.column_stack(centres), radii)
+    return Skeleton(flat, depths, points, chains, np.column_stack(centres), radii)
 
 
 def _links(flat: Indices, stride: int) -> Indices:
@@ -177,18 +179,22 @@ def _walks(links: Indices, degree: Indices, junction: Indices) -> list[Chain]:
     rings = np.flatnonzero(line & ~(at_one | at_two))
     nexts, befores, nodes = one.tolist(), two.tolist(), [*junction.tolist(), -1]
     from_one = at_one.tolist()
-    seen = [False] * count
+    done = [node >= 0 for node in nodes]
+    done[-1] = True
     chains = []
     for start in (*starts.tolist(), *rings.tolist()):
-        if seen[start]:
+        if done[start]:
             continue
         before = nexts[start] if from_one[start] else befores[start]
         closed = nodes[before] < 0 <= before
-        pixels, here, origin = [], start, nodes[before]
-        while here >= 0 and nodes[here] < 0 and not seen[here]:
-            seen[here] = True
-            pixels.append(here)
-            ahead = nexts[here] if nexts[here] != before else befores[here]
+        pixels: list[int] = []
+        here, origin, take = start, nodes[before], pixels.append
+        while not done[here]:
+            done[here] = True
+            take(here)
+            ahead = nexts[here]
+            if ahead == before:
+                ahead = befores[here]
             before, here = here, ahead
         chains.append(Chain(pixels, origin, -1 if closed else nodes[here], closed))
     return chains

@@ -53,7 +53,6 @@ from fovea_plugins.biomarkers.disc_outline import (
     RAYS,
     Floats,
     Outline,
-    as_mask,
     cup_outline,
     disc_outline,
     folded,
@@ -70,6 +69,7 @@ from fovea_plugins.biomarkers.disc_values import (
     Sheet,
     nothing_measured,
 )
+from fovea_plugins.biomarkers.masks import as_mask
 
 __all__ = [
     "DEFINITIONS", "DESCRIPTORS", "Definition", "Descriptor", "DiscFovea", "DiscMeasures",

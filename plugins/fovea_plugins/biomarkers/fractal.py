@@ -11,12 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-from numpy.random import default_rng
 from numpy.typing import NDArray
 
-from fovea.image import Mask
+from fovea.scale import Mask
+from fovea_plugins.biomarkers.rectangle import smallest_rectangle
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -64,16 +63,16 @@ class Multifractal:
     centres: int
 
 
-def extent(mask: Mask) -> float:
+def extent(total: NDArray[np.int32]) -> float:
     """Side of the filled square with the mask's moment of inertia: 0 for one pixel.
 
     It turns and scales with the mask and hardly notices a stray pixel or the picture's size.
+
+    Args:
+        total: (H + 1, W + 1) integral of the mask, which is not empty.
     """
-    total = 0.0
-    for axis in (0, 1):
-        sums = cv2.reduce(mask.view(np.uint8), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
-        total += _variance(np.asarray(sums, np.int32).ravel())
-    return float(np.sqrt(6.0 * total))
+    sums = np.diff(total[-1]), np.diff(total[:, -1])
+    return float(np.sqrt(6.0 * sum(_variance(part) for part in sums)))
 
 
 class Sandbox:
@@ -87,16 +86,17 @@ class Sandbox:
 
     Attributes:
         centres: (N, 2) x, y of the middles of the boxes.
+        total: (H + 1, W + 1) integral of the mask.
     """
 
     def __init__(self, mask: Mask) -> None:
         self.centres: Indices = np.empty((0, 2), np.int64)
-        size = extent(mask) if mask.any() else 0.0
+        self.total = integral(mask)
+        size = extent(self.total) if self.total[-1, -1] else 0.0
         if size < LEAST_EXTENT_PX:
             return
         self._exact = np.log(np.geomspace(SMALLEST_SHARE * size, LARGEST_SHARE * size, SIZES))
         self._sides, self.centres = box_sides(size), _centres(mask)
-        self._total = integral(mask)
         self._inner = _inner_distance(mask, self.centres, float(self._sides[-1]))
 
     def spectra(self, inside: NDArray[np.bool_]) -> list[Multifractal | None]:
@@ -114,7 +114,7 @@ class Sandbox:
             return [None] * inside.shape[1]
         counts, logs, powers, weighted = [], [], [], []
         for side in self._sides.tolist():
-            log_mass = np.log(_masses(self._total, self.centres, side))
+            log_mass = np.log(_masses(self.total, self.centres, side))
             fits = inside & (self._inner >= side / 2.0)[:, None]
             found = fits.sum(axis=0).astype(np.float64)
             count = np.maximum(found, 1.0)
@@ -235,7 +235,8 @@ def boxes_inside(region: Mask) -> Boxes:
         places = np.flatnonzero(region.any(axis=axis))
         spans.append(slice(int(places[0]), int(places[-1]) + 1))
     own = np.ascontiguousarray(region[spans[0], spans[1]])
-    size, room = extent(own), integral(own)
+    room = integral(own)
+    size = extent(room)
     sides = tuple(max(round(share * size), 2) for share in LACUNARITY_SHARES)
     steps = tuple(max(side // 4, 1) for side in sides)
     fits = tuple(
@@ -259,7 +260,8 @@ def lacunarity(total: NDArray[np.int32], boxes: Boxes) -> float | None:
         mass = _gliding(own, side, step)[fits].astype(np.float64)
         if not mass.any():
             return None
-        values.append(float((mass**2).mean() / mass.mean() ** 2))
+        mean = mass.mean()
+        values.append(float(np.square(mass, out=mass).mean() / mean**2))
     return float(np.mean(values))
 
 
@@ -296,6 +298,8 @@ def _variance(weights: NDArray[np.int32]) -> float:
 def _centres(mask: Mask) -> Indices:
     flat = np.flatnonzero(mask)
     if len(flat) > CENTRES:
+        from numpy.random import default_rng
+
         # Not every n-th pixel: that could keep step with a regular pattern.
         chosen = default_rng(0).choice(len(flat), CENTRES, replace=False)
         flat = flat[np.sort(chosen)]
@@ -313,20 +317,20 @@ def _inner_distance(mask: Mask, centres: Indices, largest: float) -> Floats:
     first = mask[rows].argmax(axis=1)
     last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
     outer = np.concatenate([np.column_stack([first, rows]), np.column_stack([last, rows])])
-    middle, sizes, turn = cv2.minAreaRect(outer.astype(np.float32))
-    angle = np.deg2rad(turn)
-    across = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     room = np.full(len(centres), np.inf)
-    for axis, size in zip(across, sizes, strict=True):
-        if size + 1.0 >= 2.0 * largest:
-            offset = np.abs((centres - np.array(middle)) @ axis)
-            room = np.minimum(room, (size + 1.0) / 2.0 - offset)
+    for axis, low, high in smallest_rectangle(outer):
+        if high - low + 1.0 >= 2.0 * largest:
+            offset = np.abs(centres @ axis - (low + high) / 2.0)
+            room = np.minimum(room, (high - low + 1.0) / 2.0 - offset)
     return room
 
 
 def integral(mask: Mask) -> NDArray[np.int32]:
     """(H + 1, W + 1) pixels of a mask (H, W) above and to the left of each corner."""
-    return np.asarray(cv2.integral(mask.view(np.uint8)), np.int32)
+    total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
+    for row, values in enumerate(mask.view(np.uint8)):
+        np.add(total[row, 1:], values, out=total[row + 1, 1:])
+    return np.cumsum(total, axis=1, dtype=np.int32, out=total)
 
 
 def _masses(total: NDArray[np.int32], centres: Indices, side: int) -> Floats:
@@ -344,9 +348,10 @@ def _masses(total: NDArray[np.int32], centres: Indices, side: int) -> Floats:
 
 def _gliding(total: NDArray[np.int32], side: int, step: int) -> NDArray[np.int32]:
     upper, lower = total[:-side:step], total[side::step]
-    return (
-        lower[:, side::step] - lower[:, :-side:step] - upper[:, side::step] + upper[:, :-side:step]
-    )
+    mass = lower[:, side::step] - lower[:, :-side:step]
+    mass -= upper[:, side::step]
+    mass += upper[:, :-side:step]
+    return mass
 
 
 def _slopes(x: Floats, values: Floats) -> Floats:

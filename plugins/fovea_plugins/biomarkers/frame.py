@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.image import Mask
+from fovea.scale import Mask
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from fovea.contract import Interval, Measurement, NotMeasured
 from fovea.image import Eye
+from fovea_plugins.biomarkers import values
 from fovea_plugins.biomarkers.definitions import ALL, DEFINITIONS, FIELD, ZONE_B, Key
-from fovea_plugins.biomarkers.values import VesselMeasures
 from fovea_plugins.biomarkers.working import WORKING_FIELD_PX
 
 HEADLINE: tuple[Key, ...] = (
@@ -43,7 +43,7 @@ def meaning_of(key: Key) -> str:
 
 
 def headline(
-    measures: VesselMeasures, *, eye: Eye | None, where: str
+    measures: values.VesselMeasures, *, eye: Eye | None, where: str
 ) -> Iterator[Measurement | NotMeasured]:
     """Each headline measure, or why there is none.
 
@@ -54,7 +54,7 @@ def headline(
     """
     for key in HEADLINE:
         found, meant = measures.found[key], DEFINITIONS[key.name]
-        if isinstance(found, NotMeasured):
+        if isinstance(found, values.NotMeasured):
             yield NotMeasured(name=key.column, reason=found.reason)
             continue
         if not meant.low <= found.value <= meant.high:
@@ -82,9 +82,10 @@ def headline(
         )
 
 
-def _said(interval: Interval | None) -> Interval | None:
-    """A range without coverage says so."""
-    if interval is None or interval.level is not None:
-        return interval
-    how = f"{interval.how}; sensitivity to the outline, not a confidence interval"
-    return interval.model_copy(update={"how": how})
+def _said(interval: values.Interval | None) -> Interval | None:
+    """The interval as the contract has it; a range without coverage says so."""
+    if interval is None:
+        return None
+    unknown = "; sensitivity to the outline, not a confidence interval"
+    how = interval.how if interval.level is not None else interval.how + unknown
+    return Interval(low=interval.low, high=interval.high, level=interval.level, how=how)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.image import Mask
+from fovea.scale import Mask
 from fovea_plugins.biomarkers.graph import VesselGraph
 from fovea_plugins.biomarkers.paths import Floats, Indices
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fovea.image import Mask, Scale
 from fovea_plugins import regions
 from fovea_plugins.biomarkers.definitions import FIELD
-from fovea_plugins.biomarkers.disc_outline import as_mask
+from fovea_plugins.biomarkers.masks import as_mask
 from fovea_plugins.regions import Landmarks, NotPlaced
 
 LEAST_SEEN = 0.9

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fovea.errors import BadArguments
-from fovea.image import Eye, Mask, Scale
+from fovea.scale import Eye, Mask, Scale
 from fovea_plugins.biomarkers.calibre import BIG_SIX, Side, VesselUsed
 from fovea_plugins.biomarkers.definitions import Key, Vessels, keys
-from fovea_plugins.biomarkers.disc_outline import as_mask
 from fovea_plugins.biomarkers.fractal import Multifractal
 from fovea_plugins.biomarkers.frame import Frame, canonical_frame
-from fovea_plugins.biomarkers.outlines import by_threshold, with_sides
+from fovea_plugins.biomarkers.masks import as_mask
 from fovea_plugins.biomarkers.placing import NAMES, Disc, place
 from fovea_plugins.biomarkers.trees import Tree, equivalents
 from fovea_plugins.biomarkers.values import (
@@ -203,6 +202,9 @@ class _Picture:
         whole = self.masks["all"]
         if probability is None or isinstance(whole, str):
             return []
+        # OpenCV alone would be a third of the memory of measuring a mask.
+        from fovea_plugins.biomarkers.outlines import by_threshold, with_sides
+
         grey = np.ascontiguousarray(self.frame.of(_probability(probability, self.seen)))
         narrow, wide = by_threshold(whole, grey)
         names = [kind for kind in self.kinds if kind != "all"]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.image import Mask
+from fovea.scale import Mask
 
 THRESHOLD_CHANGE = 0.2
 """How far the threshold of the vessel probability is moved either way."""

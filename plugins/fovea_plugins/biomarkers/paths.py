@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from fovea.image import Mask
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -19,10 +16,6 @@ LEAST_WINDOW_PX, LEAST_WINDOW_SHARE = 3, 0.005
 field's diameter. A chain of pixel steps overstates length by up to 8 %; a vessel cannot bend within
 its own width; and a large picture is smoothed to the detail of one of 600 pixels, so that
 lengths and shapes of both can be compared."""
-
-PROFILE_STEP_PX = 0.5
-_BLOCK = 4096
-"""Points whose profiles are read at once: keeps the memory small."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +68,18 @@ class Smoother:
         early, late = (place < 0) & ~closed, (place > last) & ~closed
         source = np.where(early, -place, np.where(late, 2 * last - place, place))
         source = np.where(closed, place % np.maximum(last, 1), source)
-        self._source = lines.first[owner] + source
-        self._sign = np.where(early | late, -1.0, 1.0)[:, None]
+        # Indices of half the size: they are held as long as points are smoothed.
+        self._source = (lines.first[owner] + source).astype(np.int32)
+        self._sign = np.where(early | late, np.int8(-1), np.int8(1))[:, None]
         # Mirrored at its end, a point p becomes 2 * end - p; the start is the origin.
         self._late = np.flatnonzero(late)
         self._ends = lines.first[owner[self._late] + 1] - 1
         window = windows[owner]
-        self._low = np.maximum(np.arange(len(owner)) - window, 0)
-        self._high = np.minimum(np.arange(len(owner)) + window + 1, len(owner))
+        self._low = np.maximum(np.arange(len(owner)) - window, 0).astype(np.int32)
+        self._high = np.minimum(np.arange(len(owner)) + window + 1, len(owner)).astype(np.int32)
         self._share = (1.0 / (2 * window + 1))[:, None]
-        self._inside = np.flatnonzero((place >= 0) & (place <= last))
-        self._anchors = np.repeat(lines.first[:-1], lines.lengths)
+        self._inside = np.flatnonzero((place >= 0) & (place <= last)).astype(np.int32)
+        self._anchors = np.repeat(lines.first[:-1].astype(np.int32), lines.lengths)
 
     def __call__(self, points: Floats) -> Floats:
         """The points (P, 2) after the low pass."""
@@ -141,49 +135,3 @@ def filled(values: Floats, known: NDArray[np.bool_], lines: Lines) -> Floats:
     after = np.where(after < np.repeat(lines.first[1:], lines.lengths), after, 3 * len(known))
     nearest = np.where(index - before <= after - index, before, after)
     return np.asarray(values[np.where((nearest >= 0) & (nearest < len(known)), nearest, index)])
-
-
-def half_widths(mask: Mask, points: Floats, normals: Floats, radii: Floats) -> Floats:
-    """(P, 2) how far the mask reaches from each point along -normal and +normal, in pixels.
-
-    The bilinear mask is summed along the normal, so the mean over a vessel is its area per
-    length: a bar of width w reads w at any angle, where counting pixels reads w - 1 and
-    the distance to the nearest background pixel depends on parity.
-
-    Args:
-        mask: (H, W) with a border of background.
-        points: (P, 2) on the centreline.
-        normals: (P, 2) unit vectors across it.
-        radii: (P,) rough half widths; profiles end at 1.5 times that and 2 pixels more.
-    """
-    grey = mask.view(np.uint8) * np.uint8(255)
-    reach = 1.5 * radii + 2.0
-    found = np.zeros((len(points), 2))
-    # Profiles of like length together: the work follows the mask's area.
-    order = np.argsort(reach, kind="stable")
-    for block in np.array_split(order, len(order) // _BLOCK + 1):
-        if not len(block):
-            continue
-        steps = np.arange(0.0, reach[block].max(), PROFILE_STEP_PX, dtype=np.float32)
-        inside = steps[None, :] <= reach[block, None]
-        for side, sign in enumerate((-1.0, 1.0)):
-            x, y = (
-                (points[block, axis, None] + sign * steps * normals[block, axis, None]).astype(
-                    np.float32
-                )
-                for axis in (0, 1)
-            )
-            profile = cv2.remap(grey, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-            found[block, side] = _run(np.asarray(profile, np.uint8), inside)
-    return found
-
-
-def _run(profile: NDArray[np.uint8], inside: NDArray[np.bool_]) -> Floats:
-    """The area under each profile (N, K) up to where the vessel ends."""
-    before, after = profile[:, :-1], profile[:, 1:]
-    # Rising again from below one half: the next vessel.
-    over = (after < 10) | ((after > before) & (before < 128)) | ~inside[:, 1:]
-    end = np.where(over.any(axis=1), over.argmax(axis=1), before.shape[1])
-    kept = np.where(np.arange(profile.shape[1]) <= end[:, None], profile, 0)
-    total = kept.sum(axis=1, dtype=np.uint32) - 0.5 * profile[:, 0]
-    return np.asarray(total * (PROFILE_STEP_PX / 255.0))

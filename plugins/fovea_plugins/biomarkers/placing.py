@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.image import Mask, Scale
+from fovea.scale import Mask, Scale
 from fovea_plugins import regions
 from fovea_plugins.biomarkers.definitions import FIELD
 from fovea_plugins.biomarkers.fractal import Boxes, boxes_inside
@@ -110,10 +109,8 @@ def place(
 
     def add(labels: Labels, parts: Iterator[tuple[str, tuple[int, ...], float | None]]) -> None:
         labels = labels * inside.view(np.uint8)
-        # Single precision counts 16 million pixels one by one, and more of them to 1e-7.
-        counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()
         for name, own, whole in parts:
-            area = float(counts[list(own)].sum())
+            area = float(sum(np.count_nonzero(labels == label) for label in own))
             share = min(1.0, area / whole) if whole else 1.0
             if share < LEAST_SEEN or not area:
                 found.missing[name] = f"Only {share:.0%} of it lies in the field of view"
@@ -145,9 +142,15 @@ def _made(make: Callable[[], tuple[Labels, _Parts]]) -> tuple[Labels, _Parts]:
 def disc_circle(shape: tuple[int, ...], disc: Disc) -> Mask:
     """The disc as a filled circle (H, W)."""
     radius = (disc.diameter_px or 0.0) / 2.0
-    across = (np.arange(shape[1]) - disc.x) ** 2
-    down = (np.arange(shape[0]) - disc.y) ** 2
-    return np.asarray(across[None, :] + down[:, None] <= radius**2)
+    filled = np.zeros(shape, bool)
+    rows, columns = (
+        slice(max(0, math.floor(place - radius)), max(0, math.ceil(place + radius) + 1))
+        for place in (disc.y, disc.x)
+    )
+    across = (np.arange(shape[1])[columns] - disc.x) ** 2
+    down = (np.arange(shape[0])[rows] - disc.y) ** 2
+    filled[rows, columns] = across[None, :] + down[:, None] <= radius**2
+    return filled
 
 
 def _zones(shape: tuple[int, int], landmarks: Landmarks) -> tuple[Labels, _Parts]:

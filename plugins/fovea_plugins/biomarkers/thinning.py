@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.image import Mask
+from fovea.scale import Mask
 
 Words = NDArray[np.uint64]
 _ONE, _LAST = np.uint64(1), np.uint64(63)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.image import Mask
+from fovea.scale import Mask
+from fovea_plugins.biomarkers.borders import borders
 from fovea_plugins.biomarkers.calibre import (
     BIG_SIX,
     LEAST_ZONE_SEEN,
@@ -18,7 +19,7 @@ from fovea_plugins.biomarkers.calibre import (
     vessels_in_zone,
 )
 from fovea_plugins.biomarkers.definitions import FIELD, ZONE_B, Key, Vessels
-from fovea_plugins.biomarkers.fractal import Multifractal, Sandbox, integral, lacunarity
+from fovea_plugins.biomarkers.fractal import Multifractal, Sandbox, lacunarity
 from fovea_plugins.biomarkers.frame import Frame
 from fovea_plugins.biomarkers.graph import upright_graph
 from fovea_plugins.biomarkers.junctions import Kind, label_segments, read_junctions
@@ -66,24 +67,27 @@ class Tree:
         sides: tuple[Mask, Mask] | None = None,
     ) -> None:
         self.vessels, self._placed = vessels, placed
-        self._graph = upright_graph(mask, 2.0 * float(np.sqrt(np.count_nonzero(seen) / np.pi)))
+        found = borders(mask)
+        self._graph = upright_graph(found, 2.0 * float(np.sqrt(np.count_nonzero(seen) / np.pi)))
+        edge = outline(found)
+        self._edges = [_by_label(labels, edge.lengths) for labels in placed.labels_at(edge.points)]
+        del found, edge
         self._shape = Shape(self._graph)
         labels = label_segments(self._graph, *sides) if sides else None
         self._junctions = read_junctions(self._graph, labels)
-        self._sandbox = Sandbox(mask)
-        self._total = integral(mask)
+        self._boxes = placed.boxes  # before the sandbox: large arrays one after the other
+        sandbox = Sandbox(mask)
+        self._total = sandbox.total
         flat = np.flatnonzero(mask)
         self._areas = [_by_label(labels.ravel()[flat]) for labels in placed.maps]
         self._points = placed.labels_at(self._graph.lines.points)
         self._nodes = placed.labels_at(self._graph.nodes)
         self._lengths = [_by_label(labels, self._shape.weights) for labels in self._points]
-        edge = outline(mask)
-        self._edges = [_by_label(labels, edge.lengths) for labels in placed.labels_at(edge.points)]
         self._cut = _cut_off(frame.back(self._graph.nodes), self._graph.radii, seen)
-        centres = placed.labels_at(self._sandbox.centres.astype(np.float64))
+        centres = placed.labels_at(sandbox.centres.astype(np.float64))
         inside = [within(centres, region) for region in placed.regions]
         names = [region.name for region in placed.regions]
-        self.spectra = dict(zip(names, self._sandbox.spectra(np.column_stack(inside)), strict=True))
+        self.spectra = dict(zip(names, sandbox.spectra(np.column_stack(inside)), strict=True))
 
     def values(self) -> Iterator[tuple[Key, Raw | str]]:
         """Every value in pixels, in every region that has a place."""
@@ -163,7 +167,7 @@ class Tree:
             if found is not None:
                 value = Raw(float(getattr(found, part)), found.centres)
             yield name, value
-        gaps = lacunarity(self._total, self._placed.boxes[region.name])
+        gaps = lacunarity(self._total, self._boxes[region.name])
         yield "lacunarity", NO_BOXES if gaps is None else Raw(gaps)
 
     def _orders(self) -> Values:

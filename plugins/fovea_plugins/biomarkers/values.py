@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 
-from fovea.contract import Interval, NotMeasured
 from fovea_plugins.biomarkers.calibre import VesselUsed
 from fovea_plugins.biomarkers.definitions import DEFINITIONS, FIELD, PHYSICAL, Key, Vessels
 from fovea_plugins.biomarkers.fractal import Multifractal
@@ -19,6 +18,29 @@ NORMAL_90 = 1.645
 
 OUTLINE = "range over moved thresholds of the vessel probability"
 SCALE = "1.645 standard errors of the pixel scale"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval around a value, in the unit of the value.
+
+    Attributes:
+        level: Nominal coverage (0 to 1); None for a range without one.
+        how: How it was obtained, in words.
+    """
+
+    low: float
+    high: float
+    level: float | None
+    how: str
+
+
+@dataclass(frozen=True)
+class NotMeasured:
+    """A measure that could not be made, and why."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)

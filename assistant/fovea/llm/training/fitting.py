@@ -1,24 +1,30 @@
-"""Fits the word model of the planner on written questions."""
+"""Fits the word model of the planner on written questions, and the eye for other tools."""
 
 from __future__ import annotations
 
+import json
+import random
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fovea.llm.base import ToolSpec
 from fovea.llm.compact import OWN_TOOLS
 from fovea.llm.intents import read_conversation
+from fovea.llm.matching import LIKENESSES, Comparer, Described
 from fovea.llm.training.written import Written, written
-from fovea.llm.wishes import BUCKETS, Turn, WishModel, counts, flags, weighted
+from fovea.llm.wishes import BUCKETS, Floats, Turn, WishModel, counts, flags, weighted
 
-RIDGE = 0.05
+RIDGE, LIKENESS_RIDGE = 0.05, 0.5
+OWN_PER_PLUGIN = 60
 
 Matrix = Any
 """A sparse matrix of scipy."""
@@ -66,11 +72,60 @@ def fit(examples: Examples) -> WishModel:
     )  # fmt: skip
     told = sparse.csr_array(np.array([flags(turn) for turn in examples.turns]))
     design = sparse.hstack([words, told], format="csr")
-    weights = np.column_stack([_logistic(design, wished) for wished in examples.wished.T])
-    return WishModel(
+    weights = np.column_stack([_logistic(design, wished, RIDGE) for wished in examples.wished.T])
+    made = WishModel(
         idf.astype(np.float16), weights[:BUCKETS].astype(np.float16),
         weights[BUCKETS:-1].astype(np.float32), weights[-1].astype(np.float32),
+        np.zeros(len(LIKENESSES), np.float32),
     )  # fmt: skip
+    return replace(made, likenesses=_for_others(made, examples.turns))
+
+
+def _for_others(model: WishModel, turns: Sequence[Turn]) -> Floats:
+    """How much each likeness to a tool that is not Fovea's own counts.
+
+    Learnt from plugins that do not exist and how people ask for them, against questions for
+    other plugins and for Fovea's own tools. An example question is compared with the rest of
+    its tool's description only.
+    """
+    chance = random.Random(1)  # noqa: S311  # training data, no secret
+    seen = Comparer(model.idf)
+    own = [turn for turn in turns if not turn.before]
+    rows, wished = [], []
+
+    def learn(turn: Turn, plugin: Described, meant: bool) -> None:
+        likeliest = max(model.chances(turn).values())
+        rows.append(seen.likenesses(turn.question, plugin.without(turn.question), likeliest))
+        wished.append(meant)
+
+    for plugin, questions in plugins():
+        for question in (*plugin.examples, *questions):
+            learn(_alone(question), plugin, True)
+        for other, asked in plugins():
+            if other is not plugin:
+                learn(_alone(chance.choice(asked)), plugin, False)
+        for turn in chance.sample(own, OWN_PER_PLUGIN):
+            learn(turn, plugin, False)
+    found = _logistic(np.array(rows)[:, :-1], np.array(wished), LIKENESS_RIDGE)
+    return found.astype(np.float32)
+
+
+@cache
+def plugins() -> tuple[tuple[Described, tuple[str, ...]], ...]:
+    """Plugins that do not exist, and how people ask for them."""
+    file = files("fovea.llm.training").joinpath("grammar/plugins.jsonl")
+    rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    return tuple((_described(row), tuple(row["asked"])) for row in rows)
+
+
+def _described(row: dict[str, Any]) -> Described:
+    examples = " ".join(f'"{line}"' for line in row["examples"])
+    return Described.of(ToolSpec(row["name"], f"{row['when_to_use']} Examples: {examples}", {}))
+
+
+def _alone(question: str) -> Turn:
+    """A question that begins a conversation about one photograph."""
+    return Turn.of(question, (), "", read_conversation([question], pictured=True)[-1], 1)
 
 
 def _rarity(turns: Sequence[Turn]) -> NDArray[np.float32]:
@@ -82,7 +137,7 @@ def _rarity(turns: Sequence[Turn]) -> NDArray[np.float32]:
     return np.asarray(np.log((1 + len(turns)) / (1 + seen)) + 1.0, np.float32)
 
 
-def _logistic(design: Matrix, wished: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _logistic(design: Matrix, wished: NDArray[np.bool_], ridge: float) -> NDArray[np.float64]:
     """Weights and, last, the bias, of least ridge-penalised loss."""
     from scipy.optimize import minimize
 
@@ -91,8 +146,8 @@ def _logistic(design: Matrix, wished: NDArray[np.bool_]) -> NDArray[np.float64]:
     def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         margin = sign * (design @ at[:-1] + at[-1])
         pull = -sign / (1.0 + np.exp(np.clip(margin, -30, 30)))
-        value = np.logaddexp(0.0, -margin).sum() + 0.5 * RIDGE * float(at[:-1] @ at[:-1])
-        slope = np.append(design.T @ pull + RIDGE * at[:-1], pull.sum())
+        value = np.logaddexp(0.0, -margin).sum() + 0.5 * ridge * float(at[:-1] @ at[:-1])
+        slope = np.append(design.T @ pull + ridge * at[:-1], pull.sum())
         return float(value), slope
 
     start = np.zeros(design.shape[1] + 1)

@@ -85,7 +85,8 @@ def save_adapter(adapted: Any, folder: Path, base: str) -> None:
     """Write the adapter; it names its base by folder name only, no path."""
     for config in adapted.peft_config.values():
         config.base_model_name_or_path = base
-    adapted.save_pretrained(folder, safe_serialization=True)
+    # Left to itself, peft asks the Hub whether the base's vocabulary has changed.
+    adapted.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
 
 
 def _tensors(

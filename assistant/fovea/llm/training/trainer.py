@@ -44,12 +44,12 @@ class Plan:
         seed: Seed of data and weights.
     """
 
-    steps: int = 1350
+    steps: int = 6200
     lessons_per_step: int = 6
-    learning_rate: float = 2e-3
+    learning_rate: float = 8e-4
     warm_up: int = 80
     unlisted_steps: int = 300
-    cool_down: float = 0.35
+    cool_down: float = 0.13
     hidden: int = 256
     inner: int = 512
     layers: int = 5
