@@ -38,7 +38,7 @@ from fovea.settings import Settings
 QUESTIONS = (
     "Is this photograph good enough to grade?",
     "What is the cup-to-disc ratio?",
-    "Is that normal?",
+    "What does that ratio mean?",
     "Please outline the vessels.",
     "Tell me a joke.",
 )

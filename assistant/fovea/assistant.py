@@ -65,7 +65,7 @@ class Answer:
             "calls": [call.__dict__ for call in self.calls],
             "evidence": {key: e.as_json() for key, e in self.evidence.items()},
             "seconds": round(self.seconds, 3),
-            **({"notices": list(self.notices)} if self.notices else {}),
+            "notices": list(self.notices),
         }
 
 

@@ -28,7 +28,7 @@ def fovea(*arguments: str | Path, code: int = 0) -> str:
 def test_ask_answers_with_numbers_units_and_evidence(retina_path: Path) -> None:
     question = "What is the cup-to-disc ratio and the vessel density?"
     answer = json.loads(fovea("ask", retina_path, "-q", question, "--json"))
-    assert set(answer) == {"answer", "calls", "evidence", "seconds"}
+    assert set(answer) == {"answer", "calls", "evidence", "seconds", "notices"}
     for call in answer["calls"]:
         assert set(call) == {"tool", "arguments", "status", "seconds", "evidence"}
     measured = {

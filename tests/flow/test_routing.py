@@ -19,15 +19,20 @@ from fovea.llm.rules import RulesChatModel
 
 QUESTIONS = Path(__file__).with_name("routing_questions.jsonl")
 DEV_FLOOR = 0.98
-HELD_OUT_FLOOR = 0.935
-"""Two points under what the held-out questions give.
+HELD_OUT_FLOOR = 0.925
+"""One point under what the held-out questions give.
 
 They were never read while the router was changed, but their score and their confusion counts
 were: those called `blind-` gave 80.4 % when first asked and 92.0 % in the end. Two further sets
 (80 and 60 questions) each gave 85.0 % before anything was learnt from them: expect that of new
 wordings.
 """
-UNSEEN = {"unseen_questions": 0.82, "unseen_questions_2": 0.84, "planning_questions": 0.835}
+UNSEEN = {
+    "unseen_questions": 0.86,
+    "unseen_questions_2": 0.885,
+    "unseen_questions_3": 0.835,
+    "planning_questions": 0.875,
+}
 """Sets by authors who had seen neither the router nor its training questions, and the least
 share of exact tool sets: two points under what they give. The rules alone reached 0.684, 0.737
 and 0.730.

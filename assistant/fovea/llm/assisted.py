@@ -37,8 +37,8 @@ NOTICE = "notice"
 LONGEST_REPLY = 100_000
 _TAKEN_OVER = "The rules planner answers instead."
 _UNSURE = (
-    "The language model was not sure what was meant (confidence {confidence:.0%}, below "
-    "{threshold:.0%}); the rules planner chose the tools."
+    "The language model read the question otherwise, but was not sure (confidence "
+    "{confidence:.0%}, below {threshold:.0%}); the rules planner chose the tools."
 )
 
 

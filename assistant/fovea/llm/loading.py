@@ -251,7 +251,10 @@ def free_gb(target: str) -> float:
 
 
 def _quiet() -> None:
-    """Silence what bitsandbytes says at every matrix product (its messages are harmless)."""
+    """Silence what bitsandbytes says at every matrix product, and bars of a second's loading."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

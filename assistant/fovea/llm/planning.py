@@ -49,7 +49,7 @@ NEED_IMAGE = "Please add a photograph first; without one there is nothing to mea
 NEED_SECOND = "Please add a second photograph, of the other eye or of another visit, to compare."
 NO_TOOLS = "No plugin is installed that I could use."
 NEED_OTHER = "Please add a photograph of the other eye."
-KEPT, ADDED = 0.3, 0.4
+KEPT, ADDED = 0.3, 0.47
 """Least probability, by the word model, of a tool that the rules name, and of another."""
 PLAIN = 0.97
 """From this probability on, one of Fovea's own tools is meant beside somebody else's."""
