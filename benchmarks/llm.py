@@ -4,9 +4,10 @@ Run: python benchmarks/llm.py [--model FOLDER [--adapter FOLDER]] [--file QUESTI
 
 * `words alone`: TF-IDF of words and pieces of words, and logistic regressions; no rules.
 * `rules alone`: the grammar of the planner without its word model.
-* `rules + words`: what is shipped and answers without a language model.
-* `small planner`: a model of `fovea llm train`, with the former at its side, if one is named.
-* `small planner + adapter`: the same with a LoRA adapter of `fovea llm adapt`.
+* `rules + words`: `FOVEA_BACKEND=rules`, which answers without a language model.
+* `embedded`: the default, a small language model with the former at its side; `--model` sets
+  another one of `fovea llm train` in its place.
+* `embedded + adapter`: the same with a LoRA adapter of `fovea llm adapt`, if one is named.
 
 Seconds are by the clock, of planning one turn, in this process; the first turn (loading) apart.
 """
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from fovea.llm import planning
+from fovea.llm.backends import EMBEDDED
 from fovea.llm.base import load_model
 from fovea.llm.training.fitting import Examples, fit
 from fovea.llm.training.written import written
@@ -34,7 +36,12 @@ from fovea.settings import Settings
 FLOW = Path(__file__).parents[1] / "tests" / "flow"
 FILES = tuple(
     FLOW / f"{name}.jsonl"
-    for name in ("unseen_questions", "unseen_questions_2", "planning_questions")
+    for name in (
+        "unseen_questions",
+        "unseen_questions_2",
+        "unseen_questions_3",
+        "planning_questions",
+    )
 )
 
 
@@ -111,25 +118,21 @@ def rules_alone(settings: Settings, cases: Sequence[Case]) -> dict[str, Any]:
 def main() -> None:
     """Measure every planner on every file, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, help="folder of a small planner")
+    parser.add_argument("--model", type=Path, default=EMBEDDED, help="folder of a small planner")
     parser.add_argument("--adapter", type=Path, help="LoRA adapter of that model")
     parser.add_argument("--file", type=Path, nargs="+", default=FILES)
     given = parser.parse_args()
     rules, words = Settings(backend="rules"), words_alone()
+    small = Settings(backend="local", model_dir=given.model)
     planners: dict[str, Callable[[Sequence[Case]], dict[str, Any]]] = {
         "words alone": lambda cases: by_words(words, cases),
         "rules alone": lambda cases: rules_alone(rules, cases),
         "rules + words": lambda cases: by_model(rules, cases),
+        "embedded": lambda cases: by_model(small, cases),
     }
-    if given.model:
-        small = Settings(backend="local", model_dir=given.model)
-        planners["small planner"] = lambda cases: by_model(small, cases)
-        if given.adapter:
-            adapted = Settings(
-                backend="local", model_dir=given.model, adapters=(f"one={given.adapter}",),
-                adapter="one",
-            )  # fmt: skip
-            planners["small planner + adapter"] = lambda cases: by_model(adapted, cases)
+    if given.adapter:
+        adapted = small.model_copy(update={"adapters": (f"one={given.adapter}",), "adapter": "one"})
+        planners["embedded + adapter"] = lambda cases: by_model(adapted, cases)
     for path in given.file:
         cases = read_cases(path)
         print(f"\n{path.name}: {len(cases)} questions")

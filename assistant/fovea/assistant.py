@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fovea.archive import AnyArchive, open_archive
-from fovea.errors import FoveaError, ModelError, PluginError
+from fovea.errors import FoveaError, PluginError
 from fovea.events import Answered, Called, CallStarted, Event, Notice, Refused, Stopped
 from fovea.evidence import Evidence
 from fovea.image import Eye
@@ -115,8 +115,8 @@ class Assistant:
         from fovea.llm.assisted import AssistedModel
 
         def load_all() -> None:
-            if isinstance(self.model, AssistedModel):
-                with contextlib.suppress(ModelError):  # said when the model is asked
+            with contextlib.suppress(FoveaError):  # said when the model is asked
+                if isinstance(self.model, AssistedModel):
                     _ = self.model.wrapped
             for name in self.registry.unasked_names():
                 if self.registry.manifest(name).weights:

@@ -26,7 +26,7 @@ from fovea.services import Case, KnowledgeBase, Measured
 from fovea.settings import Settings
 from fovea.synthetic import synthetic_fundus, synthetic_photograph
 
-ALLOWED_IMPORTS = frozenset({"fovea.contract", "fovea.errors", "fovea.image"})
+ALLOWED_IMPORTS = frozenset({"fovea.contract", "fovea.errors", "fovea.image", "fovea.scale"})
 _HOST_ARGUMENTS = frozenset({"image", "first", "second"})
 _FORBIDDEN_WORDS = frozenset(
     {"path", "file", "filename", "folder", "directory", "dir", "device", "url"}

@@ -225,6 +225,31 @@ def test_missing_image_is_asked_for() -> None:
     assert "left eye (OS)" in ask("CDR of the left eye?", 1, facts=only_right).text
 
 
+@pytest.mark.parametrize(
+    ("question", "images", "calls"),
+    [
+        ("any bleeding in img12?", 12, ["segment_lesions img12"]),
+        ("please could you grade image 12", 12, ["classify_disease img12"]),
+        ("grade the scan 2 years after her first visit", 1, ["classify_disease "]),
+        ("grade photo 1 and 2 haemorrhages", 2, ["classify_disease img1", "segment_lesions img1"]),
+        ("CDR of photo 1 and lesions of photo 2", 2,
+         ["segment_lesions img2", "segment_optic_disc img1"]),
+        ("CDR of photo 1 and 2", 2, ["segment_optic_disc img1", "segment_optic_disc img2"]),
+        ("Grade photos 1, 2 and 4", 4, [f"classify_disease img{n}" for n in (1, 2, 4)]),
+    ],
+)  # fmt: skip
+def test_photographs_are_read_item_by_item(question: str, images: int, calls: list[str]) -> None:
+    made = ask(question, images).tool_calls
+    assert sorted(f"{call['name']} {call['args'].get('image', '')}" for call in made) == calls
+
+
+@pytest.mark.parametrize("question", ["Don't segment the vessels", "please do not grade it"])
+def test_what_is_forbidden_is_not_done(question: str) -> None:
+    reply = ask(question)
+    assert not reply.tool_calls
+    assert "nothing is measured" in reply.text
+
+
 def test_tool_that_is_not_installed_is_named() -> None:
     tools = [entry for entry in offered(1) if entry["name"] != "classify_disease"]
     reply = ask("Is there diabetic retinopathy?", tools=tools)

@@ -119,6 +119,35 @@ def test_low_confidence_hands_over_and_says_so() -> None:
     ).response_metadata  # fmt: skip
 
 
+def photographs(question: str, reply: AIMessage, *facts: ImageFact) -> Any:
+    """The answer of a planner to a question about these photographs."""
+    made = AssistedModel.around(lambda: Given(reply=reply), label="The model", plans_only=True)
+    bound = made.bind_tools(offered(len(facts)))
+    return bound.invoke([SystemMessage(session_facts(facts)), HumanMessage(question)])
+
+
+def test_the_other_eye_is_never_measured_instead() -> None:
+    sure = planned("segment_optic_disc", confidence=0.999)
+    for question in ("CDR of the left eye?", "cup to disc of her left one pls"):
+        got = photographs(question, sure, ImageFact("img1", "OD"))
+        assert not got.tool_calls, question
+        assert "left eye (OS)" in got.text
+
+
+def test_a_model_chooses_tools_and_the_rules_photographs() -> None:
+    reply = AIMessage(
+        "",
+        tool_calls=[call(name, image="img2") for name in ("measure_biomarkers", "segment_lesions")],
+        response_metadata={"confidence": 0.99},
+    )  # fmt: skip
+    got = photographs("hmm, the first photo, its thingies?", reply, ImageFact("img1"),
+                      ImageFact("img2"))  # fmt: skip
+    assert got.response_metadata["planner"] == "model"
+    assert sorted((c["name"], c["args"]["image"]) for c in got.tool_calls) == [
+        ("measure_biomarkers", "img1"), ("segment_lesions", "img1"),
+    ]  # fmt: skip
+
+
 def test_what_the_words_leave_no_doubt_about_no_model_is_asked() -> None:
     broken = around(ModelError("It was asked"), plans_only=True)
     got = broken.invoke(asked("Segment the vessels"))

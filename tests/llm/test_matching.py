@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from routing_tools import offered
 from unseen_plugins import ELSEWHERE, Stranger, share, strangers
 
-from fovea.llm.base import ToolSpec
+from fovea.llm.base import ImageFact, ToolSpec
 from fovea.llm.matching import (
     LIKENESSES,
     Described,
@@ -18,6 +19,7 @@ from fovea.llm.matching import (
     is_example,
     may_be_meant,
 )
+from fovea.llm.planning import plan_turn
 from fovea.llm.training.fitting import plugins
 from fovea.llm.wishes import wish_model
 from fovea.llm_evaluation import Case, read_cases
@@ -77,6 +79,33 @@ def test_what_does_the_same_as_a_tool_of_foveas_must_be_named() -> None:
     assert may_be_meant("Use the W-Net for the vessels", "segment_vessels_wnet")
     assert not may_be_meant("Segment the vessels", "segment_vessels_wnet")
     assert may_be_meant("anything", "rate_pallor")
+    assert may_be_meant("vessels by the rrw net", "segment_vessels_rrwnet")
+    # Whole words: "same" does not name `sam`.
+    assert not may_be_meant("vessels of the same eye", "segment_vessels_sam")
+
+
+def plan(question: str) -> tuple[str, ...]:
+    """What is called with the pallor plugin installed."""
+    tools = [*(ToolSpec(t["name"], t["description"], t["parameters"]) for t in offered(1)), PALLOR]
+    return tuple(call.tool for call in plan_turn([question], [ImageFact("img1")], tools).calls)
+
+
+def test_what_a_plugin_claims_takes_nothing_else_away() -> None:
+    assert plan("rate the pallor of this nerve") == ("rate_pallor",)
+    assert plan("Which drug cures pallor of the nerve?") == ()
+    assert plan("Don't rate the pallor") == ()
+    assert set(plan("Rate the pallor and segment the vessels")) == {
+        "rate_pallor",
+        "segment_vessels",
+    }
+
+
+def test_all_that_an_author_says_is_read() -> None:
+    long = "Rates how pale the optic nerve is. " + "It is meant for adults in clinics. " * 13
+    telling = ToolSpec("rate_it", long, {})
+    assert len(long) > 480
+    found = comparer().likenesses("how pale is it", Described.of(telling), 0.3)
+    assert found[LIKENESSES.index("words of the description")] > 0
 
 
 # Plugins that nobody who fitted anything has seen --------------------------------------

@@ -176,9 +176,10 @@ def test_a_changed_file_of_a_planner_is_noticed(tmp_path: Any) -> None:
     (tmp_path / "config.json").write_text("{ }")
     with pytest.raises(ModelUnavailable, match="SHA-256"):
         small_planner(Settings(), tmp_path)
-    (tmp_path / PROFILE).write_text("{}")
-    with pytest.raises(ModelUnavailable, match="profile"):
-        read_profile(tmp_path)
+    for damaged in (b"{}", b"\xff\xfe{", b""):
+        (tmp_path / PROFILE).write_bytes(damaged)
+        with pytest.raises(ModelUnavailable, match="profile"):
+            read_profile(tmp_path)
 
 
 def test_figures_count_what_was_called(settings: Settings) -> None:

@@ -27,7 +27,7 @@ from pydantic import Field, PrivateAttr
 
 from fovea.errors import BadReply, FoveaError, ModelError
 from fovea.llm.bound import BoundModel
-from fovea.llm.rules import CHANCES, RulesChatModel
+from fovea.llm.rules import CHANCES, WISHED, RulesChatModel
 from fovea.llm.weighing import is_sure, weighed
 
 log = logging.getLogger(__name__)
@@ -147,13 +147,16 @@ class AssistedModel(BoundModel):
         reply = bound.invoke(messages)
         self._check(reply, [])
         sure = float(reply.response_metadata.get("confidence", 1.0))
-        if _calls(reply) == _calls(ruled):
-            # The same plan: the rules know better what to say about what cannot be called.
+        wished = {call["name"] for call in reply.tool_calls}
+        by_rules = set(ruled.response_metadata.get(WISHED, ()))
+        if wished == by_rules or not (wished or ruled.tool_calls):
             return _chunk(ruled, {"planner": "both", "confidence": sure})
-        sure = weighed(sure, _tools(reply), _tools(ruled), chances)
+        sure = weighed(sure, wished, by_rules, chances)
         if sure < self.threshold:
             told = _UNSURE.format(confidence=sure, threshold=self.threshold)
             return _chunk(ruled, {"planner": "rules", "confidence": sure, NOTICE: told})
+        if wished:  # which photographs are meant the rules read better
+            reply = self._rules().reply_to(messages, wished)
         return _chunk(reply, {"planner": "model", "confidence": sure})
 
     def _written(
@@ -233,19 +236,6 @@ def _turn(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
 
 def _keys(message: AIMessage) -> list[str]:
     return [json.dumps([c["name"], c["args"]], sort_keys=True) for c in message.tool_calls]
-
-
-def _calls(message: AIMessage) -> list[tuple[str, str]]:
-    """The calls without free text, which two planners never word alike."""
-    found = []
-    for call in message.tool_calls:
-        fixed = {k: v for k, v in call["args"].items() if k in {"image", "first", "second"}}
-        found.append((call["name"], json.dumps(fixed, sort_keys=True)))
-    return sorted(set(found))
-
-
-def _tools(message: AIMessage) -> set[str]:
-    return {call["name"] for call in message.tool_calls}
 
 
 def _chunk(reply: AIMessage, noted: dict[str, Any]) -> ChatGenerationChunk:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from fovea.errors import ConfigError, ModelUnavailable
 from fovea.llm.assisted import AssistedModel
@@ -81,11 +81,17 @@ def read_profile(folder: Path) -> Profile:
     """
     try:
         return Profile.model_validate_json((folder / PROFILE).read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         raise ModelUnavailable(
             "The planner's profile cannot be read", where=f"`{PROFILE}`",
-            fix="Train it again with `fovea llm train`, or set `FOVEA_BACKEND=rules`",
+            fix=_repair(folder, "Train it again with `fovea llm train`"),
         ) from error  # fmt: skip
+
+
+def _repair(folder: Path, other: str) -> str:
+    """What to do about a damaged planner: the shipped one, or another."""
+    first = "Install Fovea again" if folder == EMBEDDED else other
+    return f"{first}, or set `FOVEA_BACKEND=rules`"
 
 
 def small_planner(settings: Settings, folder: Path) -> BaseChatModel:
@@ -104,7 +110,7 @@ def small_planner(settings: Settings, folder: Path) -> BaseChatModel:
             raise ModelUnavailable(
                 "A file of the planner is not the one that was trained", where=f"`{name}`",
                 why="It is missing" if not path.is_file() else "Its SHA-256 differs",
-                fix="Copy the folder again, or set `FOVEA_BACKEND=rules`",
+                fix=_repair(folder, "Copy the folder again"),
             )  # fmt: skip
     return LocalChatModel.from_folder(
         folder, device="cpu", adapters=_adapters(settings), adapter=settings.adapter,

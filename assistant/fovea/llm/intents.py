@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Literal
 
 from fovea.llm.clause import CONTINUES, IMAGE_NOUNS, LOOKUP, PRONOUNS, Ask, Clause
 from fovea.llm.definitions import knowledge_mode
+from fovea.llm.exclusions import excluded_tools, forbids, without_excluded
 from fovea.llm.guard import is_hostile
 from fovea.llm.lexicon import Hit, Lexicon, load_lexicon
 from fovea.llm.listing import list_items
@@ -31,11 +31,6 @@ _AT_HAND = frozenset(
     {"be", "this", "one", "and", "eye", "it", "that", "what", "for", "in", "about"}
 )
 _UNJUDGED = frozenset({"assess_quality", "explain_prediction", "draft_report"})
-# After these words a sentence may go on: "instead of the disc I want the lesions".
-_BESIDES = frozenset(
-    {"instead", "rather", "without", "except", "apart", "aside", "other", "besides", "leaving",
-     "skipping", "ignoring", "omitting", "excluding"}
-)  # fmt: skip
 # Concepts whose own words say more than their label.
 _SPECIFIC = frozenset(
     {"disease", "other_lesion", "knowledge_topic", "lesion", "dr", "biomarker", "vessel",
@@ -45,12 +40,18 @@ _SPECIFIC = frozenset(
 
 @dataclass(frozen=True)
 class Reading:
-    """A question as understood: what it asks, or which plain reply it gets."""
+    """A question as understood: what it asks, or which plain reply it gets.
+
+    If something was excluded it is `negated`, and `wanted` are the words without that;
+    `unwanted` are the tools that a message forbids and is about: "please do not grade it".
+    """
 
     asks: tuple[Ask, ...] = ()
     reply: ReplyKind = ""
     words: tuple[str, ...] = ()
     negated: bool = False
+    wanted: tuple[str, ...] = ()
+    unwanted: frozenset[str] = frozenset()
 
 
 def read_question(text: str, earlier: Sequence[str] = (), *, extra: Iterable[str] = ()) -> Reading:
@@ -107,24 +108,26 @@ class _Reader:
         if is_hostile(text):
             return Reading(reply="hostile")
         words = self._after_correction(self.lexicon.words(text, self.extra))
-        asks, negated = self._asks(words)
-        if negated:
-            unwanted = self._unwanted_tools(words)
-            asks = [ask for ask in asks if not (len(asks) > 2 and ask.tool in unwanted)]
+        asks, wanted, negated = self._asks(words)
+        unwanted = excluded_tools(words, self.lexicon) if negated else frozenset()
+        asks = [ask for ask in asks if not (len(asks) > 2 and ask.tool in unwanted)]
         if not asks and not self.outside and not negated:
             asks = self._follow_up(words)
         reply: ReplyKind = "" if asks else self._reply(words)
-        return Reading(tuple(_merged(asks)), reply, tuple(words), negated)
+        unwanted = unwanted if forbids(words) and not asks else frozenset()
+        return Reading(tuple(_merged(asks)), reply, tuple(words), negated, tuple(wanted), unwanted)
 
-    def _asks(self, words: Sequence[str]) -> tuple[list[Ask], bool]:
-        """What the clauses ask, and whether anything was excluded."""
+    def _asks(self, words: Sequence[str]) -> tuple[list[Ask], list[str], bool]:
+        """What the clauses ask, the words that are not excluded, and whether any are."""
         asks: list[Ask] = []
         told: list[Ask] = []
+        wanted: list[str] = []
         negated = points_back = False
         ahead = NO_SELECTION
         for part in read_parts(words, self.lexicon):
-            kept, dropped = self._without_excluded(part.words)
-            negated |= dropped
+            kept = without_excluded(part.words, self.lexicon)
+            wanted += kept
+            negated |= len(kept) < len(part.words)
             found = self._clause(kept, [*told, *asks])
             if ahead:  # "second image only: is it gradable?"
                 found = [replace(a, selection=a.selection or ahead) for a in found]
@@ -134,7 +137,7 @@ class _Reader:
             said = part.told or (_only_health(found) and kept[0] not in self.lexicon.heads)
             (told if said else asks).extend(found)
         # What is told is background, unless nothing else is asked or "it" means what was told.
-        return [*told, *asks] if points_back or not asks else asks, negated
+        return [*told, *asks] if points_back or not asks else asks, wanted, negated
 
     def _after_correction(self, words: list[str]) -> list[str]:
         hits = self.lexicon.cues["correct"].find(words)
@@ -143,48 +146,6 @@ class _Reader:
             if self.lexicon.subjects.find(rest):
                 return words[hit.end :]
         return words
-
-    def _without_excluded(self, clause: tuple[str, ...]) -> tuple[list[str], bool]:
-        """The clause without what the person does not want, and whether there was any."""
-        hits = self.lexicon.cues["exclude"].find(clause)
-        # "Don't you see ..." and "is there no ..." ask, they do not forbid.
-        hits = [hit for hit in hits if not {"you", "we"} & set(clause[hit.end : hit.end + 1])]
-        if not hits:  # "No report, just the grade", "not this but that"; but "no drusen?" asks
-            hits = [
-                Hit("exclude", place, place + 1)
-                for place, word in enumerate(clause)
-                if word in {"no", "not"} and clause[place - 1 : place] in ((), (",",))
-                and clause[place + 1 : place + 2] != (",",)
-            ]  # fmt: skip
-            hits = hits if self.lexicon.subjects.find(self._cut(clause, hits)) else []
-        return self._cut(clause, hits), bool(hits)
-
-    def _cut(self, clause: Sequence[str], hits: Sequence[Hit]) -> list[str]:
-        kept: list[str] = []
-        place = 0
-        for hit in hits:
-            if hit.start < place:
-                continue
-            end = hit.end
-            resumes = clause[hit.start] in _BESIDES
-            while end < len(clause) and not self._ends_exclusion(clause, end, resumes=resumes):
-                end += 1
-            kept += clause[place : hit.start]
-            place = end
-        return kept + list(clause[place:])
-
-    def _ends_exclusion(self, clause: Sequence[str], place: int, *, resumes: bool) -> bool:
-        cues = ("spoken", "resume") if resumes else ("spoken",)
-        return clause[place] == "," or any(
-            self.lexicon.cues[cue].longest_at(clause, place) for cue in cues
-        )
-
-    def _unwanted_tools(self, words: Sequence[str]) -> set[str]:
-        return {
-            self.lexicon.concepts[hit.name].tool
-            for place in (hit.end for hit in self.lexicon.cues["exclude"].find(words))
-            for hit in self.lexicon.subjects.find(_until_break(words[place : place + 4]))
-        }
 
     # One clause -----------------------------------------------------------------
 
@@ -358,10 +319,6 @@ class _Reader:
             if self.lexicon.has(kind, plain):
                 return kind
         return "outside"
-
-
-def _until_break(words: Sequence[str]) -> list[str]:
-    return list(takewhile(lambda word: word not in BREAKS, words))
 
 
 def _only_health(asks: Sequence[Ask]) -> bool:

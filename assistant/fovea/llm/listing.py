@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fovea.llm.clause import Clause
 from fovea.llm.lexicon import Hit
+from fovea.llm.selection import read_selection
 
 _SEPARATORS = frozenset({"and", ",", "plus"})
 _REPORTS = frozenset({"report", "report_word"})
@@ -21,7 +22,8 @@ def list_items(clause: Clause) -> list[Clause]:
     items = _items(clause)
     if len(items) < 2:
         return [clause]
-    alone = [place for place in range(len(items)) if _stands_alone(clause, items, place)]
+    apart = _are_apart(clause, items)
+    alone = [n for n in range(len(items)) if apart or _stands_alone(clause, items, n)]
     parts: list[list[str]] = [[]]
     for place, (start, end) in enumerate(items):
         words = list(clause.words[start:end])
@@ -42,6 +44,16 @@ def _items(clause: Clause) -> list[tuple[int, int]]:
                 bounds.append((start, place))
             start = place + 1
     return bounds
+
+
+def _are_apart(clause: Clause, items: list[tuple[int, int]]) -> bool:
+    """Such as "ratio of photo 1 and lesions of photo 2": each has a photograph of its own."""
+    named = [read_selection(clause.words[start:end]) for start, end in items]
+    asked = [
+        any(start <= hit.start < end and _asks(clause, hit) for hit in clause.hits)
+        for start, end in items
+    ]
+    return all(named) and all(asked) and len(set(named)) > 1
 
 
 def _stands_alone(clause: Clause, items: list[tuple[int, int]], place: int) -> bool:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fovea.llm.base import ToolSpec
 from fovea.llm.compact import OWN_TOOLS, STOP_WORDS
 from fovea.llm.text import BREAKS, tokens
-from fovea.llm.wishes import BUCKETS, Floats, Turn, counts, wish_model
+from fovea.llm.wishes import BUCKETS, Floats, Turn, counts, ending, wish_model
 
 LIKENESSES = (
     "words of an example", "pieces of an example", "words of the description",
@@ -36,6 +36,8 @@ _WORD = re.compile(r"\w+")
 _STEM = 6
 _SCALE, _ODDS = 10.0, 5.0
 _SAME = 0.9
+_NAME_WORDS = 3
+"""Words that a name may be typed in: "rrw net" is `rrwnet`."""
 
 Piece = Mapping[int, float]
 
@@ -95,7 +97,9 @@ def may_be_meant(question: str, name: str) -> bool:
     own = next((own for own in OWN_TOOLS if name.startswith(f"{own}_")), None)
     if own is None:
         return True
-    return name.removeprefix(f"{own}_").replace("_", "") in "".join(_spoken(question))
+    sought, words = name.removeprefix(f"{own}_").replace("_", ""), _spoken(question)
+    runs = range(1, _NAME_WORDS + 1)
+    return any(sought == "".join(words[n : n + run]) for run in runs for n in range(len(words)))
 
 
 def is_example(question: str, tool: ToolSpec) -> bool:
@@ -127,6 +131,7 @@ class Comparer:
             tool: A tool.
             own: Probability that one of Fovea's own tools is meant.
         """
+        question = ending(question)
         words, pieces = self._parts(question)
         examples = [self._parts(line) for line in tool.examples]
         said_words, said_pieces = self._parts(tool.said)

@@ -45,14 +45,18 @@ REPLIES: Mapping[str, str] = {
         "charge."
     ),
 }
+LEFT_OUT = "As you wish; nothing is measured."
 NEED_IMAGE = "Please add a photograph first; without one there is nothing to measure."
 NEED_SECOND = "Please add a second photograph, of the other eye or of another visit, to compare."
 NO_TOOLS = "No plugin is installed that I could use."
 NEED_OTHER = "Please add a photograph of the other eye."
 KEPT, ADDED = 0.3, 0.47
 """Least probability, by the word model, of a tool that the rules name, and of another."""
-PLAIN = 0.97
-"""From this probability on, one of Fovea's own tools is meant beside somebody else's."""
+_ELLIPTIC = 6
+"""Words up to which a question may lean on the one before."""
+PLAIN, NAMED = 0.97, 0.9
+"""From this probability on, one of Fovea's own tools is meant beside somebody else's; the second
+holds where the rules name it as well."""
 
 _QUALITY, _REST = "I can assess image quality instead.", "I can measure everything else."
 PURPOSES: Mapping[str, tuple[str, str]] = {
@@ -91,12 +95,14 @@ class Plan:
     Attributes:
         calls: What to call.
         notes: What to say about the rest.
+        wished: Tools that the question wishes for, whether they can be called or not.
         chances: Probability of each of Fovea's own tools by the word model; empty if it had
             no say.
     """
 
     calls: tuple[PlannedCall, ...]
     notes: tuple[str, ...] = ()
+    wished: frozenset[str] = frozenset()
     chances: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -125,6 +131,7 @@ def plan_turn(
     tools: Sequence[ToolSpec],
     said: str = "",
     words: WishModel | None = None,
+    wished: Collection[str] | None = None,
 ) -> Plan:
     """The calls that answer the last of `questions`.
 
@@ -134,6 +141,8 @@ def plan_turn(
         tools: Tools that were bound; no other tool is ever called.
         said: The last answer before the last question.
         words: The word model; None: the shipped one.
+        wished: Tools that somebody else found the question to wish for; photographs and
+            arguments are chosen here. None: the rules and the word model find them.
     """
     readings = read_conversation(questions, extra=vocabulary(tools), pictured=bool(images))
     focus = _Focus()
@@ -142,7 +151,8 @@ def plan_turn(
             _resolve(ask.selection, images, focus)
     turn = Turn.of(questions[-1], questions[:-1], said, readings[-1], len(images))
     known = {tool.name: tool for tool in tools}
-    return _Planner(images, known, focus, words or wish_model()).plan(turn, readings[-1])
+    planner = _Planner(images, known, focus, words or wish_model())
+    return planner.plan(turn, readings[-1], wished)
 
 
 class _Planner:
@@ -157,15 +167,19 @@ class _Planner:
         self.notes: list[str] = []
         self.chances: Mapping[str, float] = {}
 
-    def plan(self, turn: Turn, reading: Reading) -> Plan:
+    def plan(self, turn: Turn, reading: Reading, wished: Collection[str] | None) -> Plan:
         question = turn.question
         asks = [] if reading.reply == "treatment" else list(reading.asks)
         if reading.reply in {"empty", "hostile"}:
             self.chances, asks = dict.fromkeys([*OWN_TOOLS, *self.tools], 0.0), []
         else:
-            self.chances = self._chances(turn)
+            self.chances = self._chances(turn, reading)
+            if wished is not None:
+                self.chances = {name: float(name in wished) for name in self.chances}
             asks = _by_words(self.chances, asks, turn, reading)
         if not asks:
+            if reading.unwanted:
+                return Plan((), (LEFT_OUT,), chances=self.chances)
             return self._nothing(reading.reply or ("empty" if reading.negated else "outside"))
         calls: list[PlannedCall] = []
         for ask in asks:
@@ -175,32 +189,39 @@ class _Planner:
             unique.setdefault(f"{call.tool}{sorted(call.arguments.items())}", call)
         if not unique and not self.notes:  # of an overview nothing is left that is installed
             return self._nothing("outside")
-        return Plan(tuple(unique.values()), tuple(dict.fromkeys(self.notes)), self.chances)
+        named = frozenset(ask.tool for ask in asks)
+        return Plan(tuple(unique.values()), tuple(dict.fromkeys(self.notes)), named, self.chances)
 
     def _nothing(self, kind: str) -> Plan:
         """A plain reply, with what can be asked for."""
         able = "" if kind == "thank" else abilities(self.tools)
-        return Plan((), (f"{REPLIES[kind]} {able}".strip() or NO_TOOLS,), self.chances)
+        said = f"{REPLIES[kind]} {able}".strip() or NO_TOOLS
+        return Plan((), (said,), chances=self.chances)
 
-    def _chances(self, turn: Turn) -> dict[str, float]:
+    def _chances(self, turn: Turn, reading: Reading) -> dict[str, float]:
         """The probability that each tool is meant: Fovea's own, and those of others."""
         own = self.words.chances(turn)
+        question = " ".join(reading.wanted) if reading.negated else turn.question
         others = [
             tool
             for name, tool in self.tools.items()
-            if name not in PURPOSES and may_be_meant(turn.question, name)
+            if name not in PURPOSES and may_be_meant(question, name)
         ]
         nothing = dict.fromkeys([*own, *self.tools], 0.0)
         if examples := [tool.name for tool in others if is_example(turn.question, tool)]:
             return nothing | dict.fromkeys(examples, 1.0)
+        if reading.reply == "treatment":
+            others = []
         likeliest, seen = max(own.values()), comparer()
         meant = chances(
-            {t.name: seen.likenesses(turn.question, Described.of(t), likeliest) for t in others},
+            {t.name: seen.likenesses(question, Described.of(t), likeliest) for t in others},
             self.words.likenesses,
         )
         # Who asks for another tool seldom asks for one of Fovea's as well, unless that is plain.
         rest = 1.0 - max(meant.values(), default=0.0)
-        return nothing | {n: c if c >= PLAIN else c * rest for n, c in own.items()} | meant
+        named = {ask.tool for ask in reading.asks}
+        plain = {n for n, c in own.items() if c >= (NAMED if n in named else PLAIN)}
+        return nothing | {n: c if n in plain else c * rest for n, c in own.items()} | meant
 
     def _calls_for(self, ask: Ask, question: str) -> list[PlannedCall]:
         """The calls that serve an ask; none, with a note, when it cannot be called."""
@@ -283,10 +304,16 @@ def _by_words(
     """
     named, where = {ask.tool for ask in asks}, read_selection(reading.words)
     return [ask for ask in asks if chances[ask.tool] >= KEPT or _lacks_one(ask, turn)] + [
-        Ask(tool, query=turn.question if tool == LOOKUP else "", selection=where)
+        Ask(tool, query=_subject(turn) if tool == LOOKUP else "", selection=where)
         for tool, chance in chances.items()
-        if chance >= ADDED and tool not in named
+        if chance >= ADDED and tool not in named | reading.unwanted
     ]
+
+
+def _subject(turn: Turn) -> str:
+    """What is looked up: the question, and the one before if it is too short to stand alone."""
+    before = turn.before[-1:] if len(turn.question.split()) <= _ELLIPTIC else ()
+    return " ".join([*before, turn.question])
 
 
 def _lacks_one(ask: Ask, turn: Turn) -> bool:

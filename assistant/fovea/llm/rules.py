@@ -1,14 +1,14 @@
 """A chat model without a network: rules choose the tools and word the evidence.
 
-It is deterministic, answers in milliseconds and needs no weights, so it is the
-default backend and the yardstick for learned ones.
+It is deterministic, answers in milliseconds and loads no language model: what stands beside
+the learned planners, takes over where they fail, and words their answers.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -32,6 +32,8 @@ from fovea.llm.planning import Plan, plan_turn
 
 CHANCES = "chances"
 """Key of a reply's metadata: probability of each tool by the word model."""
+WISHED = "wished"
+"""Key of a reply's metadata: tools that are wished for, whether they can be called or not."""
 _CHUNK = re.compile(r"\S+\s*")
 _IMAGE_TOOLS = frozenset({"assess_quality", "segment_optic_disc", "classify_disease"})
 
@@ -72,6 +74,17 @@ class RulesChatModel(BoundModel):
             yield chunk
 
     def _reply(self, messages: Sequence[BaseMessage]) -> AIMessage:
+        return self.reply_to(messages)
+
+    def reply_to(
+        self, messages: Sequence[BaseMessage], wished: Collection[str] | None = None
+    ) -> AIMessage:
+        """The calls or the answer of this turn.
+
+        Args:
+            messages: The conversation.
+            wished: Tools that a language model found the question to wish for, if it was asked.
+        """
         start = max(
             (n for n, message in enumerate(messages) if isinstance(message, HumanMessage)),
             default=None,
@@ -81,14 +94,17 @@ class RulesChatModel(BoundModel):
         # Planned as before the calls: an eye that they found must not change what was asked.
         known = self._images(messages[: len(messages) - len(turn)])
         said = [str(m.text) for m in messages[:start] if isinstance(m, AIMessage) and m.text]
-        plan = plan_turn(questions or [""], known, self.tools, said[-1] if said else "")
+        plan = plan_turn(
+            questions or [""], known, self.tools, said[-1] if said else "", wished=wished
+        )
         images = self._images(messages)
         if any(isinstance(message, ToolMessage) for message in turn):
             # Without a plan of its own there is nothing that it could not do.
             notes = plan.notes if plan.calls else ()
             return AIMessage(content=compose(_steps(turn, plan), images, notes))
+        noted = {CHANCES: plan.chances, WISHED: sorted(plan.wished)}
         if not plan.calls:
-            return AIMessage(content=plan.reply, response_metadata={CHANCES: plan.chances})
+            return AIMessage(content=plan.reply, response_metadata=noted)
         return AIMessage(
             content="",
             tool_calls=[
@@ -98,7 +114,7 @@ class RulesChatModel(BoundModel):
                 )
                 for place, call in enumerate(plan.calls, 1)
             ],
-            response_metadata={CHANCES: plan.chances},
+            response_metadata=noted,
         )
 
     def _images(self, messages: Sequence[BaseMessage]) -> tuple[ImageFact, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from fovea.llm.base import ImageFact, ToolSpec
 from fovea.llm.compact import ALL_IMAGES, IMAGE_TOKENS
-from fovea.llm.planning import NEED_IMAGE, NEED_OTHER, NEED_SECOND, REPLIES, plan_turn
+from fovea.llm.planning import LEFT_OUT, NEED_IMAGE, NEED_OTHER, NEED_SECOND, REPLIES, plan_turn
 from fovea.llm.wishes import WishModel
 
 
@@ -61,5 +61,7 @@ def _handles(named: set[int], count: int) -> str:
 def _reply(said: str) -> str:
     if any(need in said for need in (NEED_IMAGE, NEED_SECOND, NEED_OTHER)):
         return "<ask_image>"
+    if said == LEFT_OUT:
+        return "<empty>"
     kinds = [kind for kind, words in REPLIES.items() if words and said.startswith(words)]
     return f"<{kinds[0]}>" if kinds else "<about>" if said.startswith("I can ") else ""

@@ -47,8 +47,12 @@ _REWRITES = tuple(
         (r"(?i)\b(\w+)'(?:ve|re|ll)\b", r"\1"),
         (r"(?i)(\w)'s\b", r"\1"),
         (r"(?i)\bimg[\s_#-]*(\d+)\b", r" img\1 "),
-        (r"(?i)\b(?:image|photo|picture|photograph|scan)\s*(?:no\.?|number|#)?\s*(\d)\b(?!\.\d)",
+        (r"(?i)\b(?:image|photo|picture|photograph|scan)s?\s*(?:no\.?|number|#)?\s*(\d{1,2})\b"
+         r"(?!\.\d|\s*(?:years?|months?|weeks?|days?|degrees?|deg|percent|pixels?|px|mm|times)\b)",
          r" img\1 "),
+        # "photos 1, 2 and 3": the second number, then the third.
+        *[(r"(?i)\b(img\d+)\s*(,|&|and|or)\s*(\d{1,2})(?=\s*(?:$|[,.?!;:&]|(?:and|or|please)\b))",
+           r"\1 \2 img\3 ")] * 2,
         *(
             (rf"(?i)\b(?:image|photo|picture|photograph)\s+{word}(?=\s*(?:$|[,.?!;:]|(?:and|please|"
              r"only|is|has|vs|then|but)\b))", f" img{number} ")

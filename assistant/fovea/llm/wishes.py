@@ -12,7 +12,7 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +32,7 @@ BUCKETS = 1 << 16
 
 PIECES = (3, 4, 5)
 LONGEST = 400
-"""Letters that are read, from the end: a long message asks last."""
+"""Letters of a message that are read, from the end: a long one asks last."""
 
 _WORD = re.compile(r"\w+")
 _LAST_SAID = 16
@@ -73,7 +73,12 @@ class Turn:
 
 
 def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).lower().split())[-LONGEST:]
+    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+
+
+def ending(text: str) -> str:
+    """What is read of a long message."""
+    return _plain(text)[-LONGEST:]
 
 
 def _words(turn: Turn) -> Iterator[str]:
@@ -81,8 +86,8 @@ def _words(turn: Turn) -> Iterator[str]:
     yield from words
     yield from (f"{a} {b}" for a, b in pairwise(words))
     for text in turn.before[-2:]:
-        yield from (f"u {word}" for word in _WORD.findall(_plain(text))[:_LAST_SAID])
-    yield from (f"a {word}" for word in _WORD.findall(_plain(turn.said))[-_LAST_SAID:])
+        yield from (f"u {word}" for word in _WORD.findall(ending(text))[:_LAST_SAID])
+    yield from (f"a {word}" for word in _WORD.findall(ending(turn.said))[-_LAST_SAID:])
 
 
 def _pieces(turn: Turn) -> Iterator[str]:
@@ -103,7 +108,7 @@ def counts(turn: Turn) -> tuple[Counter[int], Counter[int]]:
 def weighted(turn: Turn, idf: NDArray[Any]) -> tuple[NDArray[np.int64], Floats]:
     """Buckets (N,) and their values (N,): log counts by rarity, words and pieces of length 1."""
     buckets, values = [], []
-    for part in counts(turn):
+    for part in counts(replace(turn, question=ending(turn.question))):
         if not part:
             continue
         place = np.fromiter(part.keys(), np.int64, len(part))
