@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -20,15 +21,28 @@ def _comma_separated(value: object) -> object:
     return value
 
 
+# Stricter than what SQLAlchemy and libpq read, so that all see the same parts: no `:`, `#` or
+# further `@` that one of them takes for the start of a password and another for something else.
+ADDRESS = re.compile(
+    r"postgres(?:ql)?://(?:[^:/?#@]*@)?(?:\[[^\]/?#@]*\]|[^:/?#@\[\]]*)(?::[0-9]{0,5})?"
+    r"(?:/[^?#@]*)?(?:\?(?P<query>[^#@]*))?"
+)
+
+
 def _address_without_password(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:  # its message may repeat a password
-        raise ValueError("its host or port cannot be read") from None
-    if parts.scheme not in ("postgresql", "postgres"):
+    # No message repeats a part of the address: it may be a password.
+    scheme, found, rest = url.partition("://")
+    if not found or scheme not in ("postgresql", "postgres"):
         raise ValueError("it does not start with postgresql://")
-    if parts.password or {"password", "sslpassword"} & set(parse_qs(parts.query)):
+    if ":" in rest.rpartition("@")[0]:
+        raise ValueError("it bears a password, which belongs in PGPASSWORD or ~/.pgpass")
+    parts = ADDRESS.fullmatch(url)
+    if parts is None:
+        raise ValueError(
+            "it is not of the form postgresql://role@host:port/database?option=value; "
+            "write `@`, `#`, `/` and `:` within a part as %40, %23, %2F and %3A"
+        )
+    if {"password", "sslpassword"} & set(parse_qs(parts["query"] or "")):
         raise ValueError("it bears a password, which belongs in PGPASSWORD or ~/.pgpass")
     return url
 

@@ -6,7 +6,9 @@ import inspect
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
@@ -176,6 +178,20 @@ def test_search_leaves_out_the_photograph_and_its_patient(archive: AnyArchive) -
     assert "C000005" in nearest(archive, 4)
 
 
+def test_a_patient_is_left_out_whichever_encoder_knows_the_photograph(
+    archive: AnyArchive,
+) -> None:
+    archive.add(new_case(1, "old", patient_id="p1", eye="OD"))
+    archive.add(new_case(2, "new", patient_id="p1", eye="OD"))
+    archive.add(new_case(3, "new", patient_id="p1", eye="OS"))
+    archive.add(new_case(4, "new", patient_id="p2"))
+    assert nearest(archive, 1, encoder_id="new") == ["C000004"]
+    fellow = archive.search(
+        "new", direction(1), 5, exclude_sha256=sha(1), wanted=CaseFilter(fellow_eye=True)
+    )
+    assert sorted(case.case_id for case in fellow) == ["C000003", "C000004"]
+
+
 def test_results_equal_those_of_exhaustive_comparison(archive: AnyArchive) -> None:
     archive.add_many([new_case(number) for number in range(60)])
     query = direction(999) / np.linalg.norm(direction(999))
@@ -281,6 +297,50 @@ def test_a_label_is_compared_whole_and_by_its_name(archive: AnyArchive, asked: s
     )
     found = archive.search("a", direction(9), 9, wanted=CaseFilter(labels=(asked,)))
     assert [name for case in found for name in case.labels] == [n for n in names if n == asked]
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "a\0"])
+def test_what_no_row_can_hold_is_found_nowhere(archive: AnyArchive, odd: str) -> None:
+    archive.add(new_case(1, patient_id="p1", device="Canon CR-2", labels=(Label("x", "m"),)))
+    for wanted in (CaseFilter(device=odd), CaseFilter(patient=odd), CaseFilter(labels=(odd,))):
+        assert archive.search("a", direction(1), 5, wanted=wanted) == []
+    [case] = archive.search("a", direction(1), 5, exclude_sha256=odd, exclude_patient=odd)
+    assert case.case_id == "C000001"
+
+
+def test_a_closed_archive_says_so(archive: AnyArchive) -> None:
+    archive.add(new_case(1))
+    archive.close()
+    archive.close()
+    asked: list[Callable[[], object]] = [
+        lambda: nearest(archive, 9),
+        archive.encoders,
+        lambda: archive.add(new_case(2)),
+    ]
+    with ThreadPoolExecutor() as pool:
+        for ask in asked:
+            error = pool.submit(ask).exception(timeout=20)
+            assert isinstance(error, ArchiveError)
+            assert "closed" in str(error)
+
+
+def test_closing_during_searches_ends_them(archive: AnyArchive) -> None:
+    archive.add_many([new_case(number) for number in range(20)])
+    begun = threading.Event()
+
+    def search_on() -> None:
+        while True:
+            assert len(nearest(archive, 99)) == 5
+            begun.set()
+
+    with ThreadPoolExecutor() as pool:
+        searches = [pool.submit(search_on) for _ in range(3)]
+        assert begun.wait(20)
+        archive.close()
+        for search in searches:
+            error = search.exception(timeout=20)
+            assert isinstance(error, ArchiveError)
+            assert "closed" in str(error)
 
 
 def test_changes_of_another_program_are_seen(archive: AnyArchive, settings: Settings) -> None:
@@ -414,16 +474,48 @@ def test_a_graph_that_finds_too_little_is_not_used(
     on_server: AnyArchive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_server.add_many([new_case(n) for n in range(30)])
-    monkeypatch.setattr("fovea.archive.served_vectors.LEAST_RECALL", 1.1)
     monkeypatch.setattr("fovea.archive.served.FLAT_UP_TO", 20)
     [index] = on_server.rebuild("auto").values()
+    assert index.kind == "hnsw"
+    monkeypatch.setattr("fovea.archive.served_vectors.LEAST_RECALL", 1.1)
+    [index] = on_server.rebuild("auto").values()
     assert (index.kind, index.recall_at_10) == ("flat", None)
-    monkeypatch.undo()
+
+
+def test_vectors_too_long_for_a_graph_are_all_compared(
+    on_server: AnyArchive, caplog: pytest.LogCaptureFixture
+) -> None:
+    on_server.add_many([new_case(n, "long", vector=direction(n, 2001)) for n in (1, 2, 3)])
+    on_server.add_many([new_case(n, "short") for n in (1, 2, 3)])
+    built = on_server.rebuild("hnsw")
+    assert {name: index.kind for name, index in built.items()} == {"long": "flat", "short": "hnsw"}
+    assert "`long` have length 2001" in caplog.text
+    found = on_server.search("long", direction(2, 2001), 1)
+    assert [case.case_id for case in found] == ["C000002"]
+
+
+def test_two_rebuilds_at_once_wait_for_each_other(on_server: AnyArchive, served: Settings) -> None:
+    on_server.add_many([new_case(n) for n in range(60)])
+    done: list[object] = []
+
+    def rebuild() -> None:
+        with closing(open_archive(served)) as archive:
+            try:
+                done.append(archive.rebuild("hnsw")["a"].kind)
+            except ArchiveError as error:
+                done.append(error)
+
+    threads = [threading.Thread(target=rebuild) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == ["hnsw"] * 4
 
 
 ALTERATIONS = [
     ("UPDATE fovea_archive.cases SET patient = 'x' WHERE number = 2", "row does not match"),
-    ("UPDATE fovea_archive.cases SET labels = '[]' WHERE number = 2", "row does not match"),
+    ("UPDATE fovea_archive.cases SET patient = NULL WHERE number = 2", "row does not match"),
     ("UPDATE fovea_archive.cases SET picture = 'x' WHERE number = 2", "picture does not match"),
     ("UPDATE fovea_archive.cases SET picture = NULL WHERE number = 2", "picture does not match"),
 ]
@@ -433,15 +525,26 @@ ALTERATIONS = [
 def test_altered_rows_are_told_and_never_used(
     on_server: AnyArchive, server: Postgres, statement: str, said: str
 ) -> None:
-    on_server.add_many([new_case(n, labels=(Label("x", "m"),)) for n in (1, 2, 3)])
+    known = {"labels": (Label("x", "m"),), "patient_id": "p1"}
+    on_server.add_many([new_case(n, **known) for n in (1, 2)])
+    on_server.add(new_case(3, patient_id="p3"))
     server.sql(statement)
     [problem] = on_server.verify()
     assert problem.startswith("C000002")
     assert said in problem
-    with pytest.raises(ArchiveError, match="is damaged") as caught:
-        on_server.thumbnail("C000002")
-    assert "pg_restore" in str(caught.value)
-    assert "fovea index" not in str(caught.value)
+    asked = [lambda: on_server.thumbnail("C000002")]
+    if "picture" not in said:  # pictures are not searched
+        asked += [
+            lambda: nearest(on_server, 9),
+            lambda: nearest(on_server, 1),
+            lambda: nearest(on_server, 2),
+            lambda: on_server.random_pair_distances("a"),
+        ]
+    for ask in asked:
+        with pytest.raises(ArchiveError, match="is damaged") as caught:
+            ask()
+        assert "pg_restore" in str(caught.value)
+        assert "fovea index" not in str(caught.value)
 
 
 def test_an_altered_vector_is_told_and_never_used(on_server: AnyArchive, server: Postgres) -> None:
@@ -455,6 +558,31 @@ def test_an_altered_vector_is_told_and_never_used(on_server: AnyArchive, server:
     assert [problem[:7] for problem in on_server.verify()] == ["C000002"]
     with pytest.raises(ArchiveError, match="is damaged"):
         nearest(on_server, 9)
+
+
+def test_a_vector_of_another_case_is_told_and_never_used(
+    on_server: AnyArchive, server: Postgres
+) -> None:
+    on_server.add_many([new_case(n, patient_id=f"p{n}") for n in (1, 2, 3)])
+    [table] = server.ask("SELECT place FROM fovea_archive.encoders")
+    columns = ("sha256", "embedding", "generation", "vector_sha256")
+    server.sql(
+        f"UPDATE fovea_archive.vectors_{table} a "  # noqa: S608 - a digest
+        f"SET ({', '.join(columns)}) = ({', '.join(f'b.{column}' for column in columns)}) "
+        f"FROM fovea_archive.vectors_{table} b "
+        "WHERE a.number = 1 AND b.number = 2 OR a.number = 2 AND b.number = 1"
+    )
+    problems = on_server.verify()
+    assert [problem[:7] for problem in problems] == ["C000001", "C000002"]
+    assert "another photograph" in problems[0]
+    for ask in (
+        lambda: nearest(on_server, 9),
+        lambda: on_server.random_pair_distances("a"),
+        lambda: on_server.has(sha(1), "a"),
+        lambda: on_server.add(new_case(1)),
+    ):
+        with pytest.raises(ArchiveError, match="is damaged"):
+            ask()
 
 
 def test_what_the_server_does_itself_is_said(served: Settings) -> None:
@@ -554,6 +682,19 @@ def test_who_may_not_connect_is_told_and_no_password_is_repeated(
         monkeypatch.setenv("PGPASSWORD", "x")
 
 
+def test_a_refused_opening_leaves_no_connection(server: Postgres, served: Settings) -> None:
+    no_facts(server, served)
+    with pytest.raises(ArchiveError) as caught:
+        open_archive(served)
+    assert caught.value is not None  # its frames hold the engine, so that nothing frees it
+    open_now = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'fovea'"
+    for _ in range(50):
+        if server.ask(open_now) == [0]:
+            break
+        time.sleep(0.1)
+    assert server.ask(open_now) == [0]
+
+
 def test_who_may_only_read_can_search_but_not_write(
     on_server: AnyArchive, server: Postgres, served: Settings, tmp_path: Path
 ) -> None:
@@ -602,6 +743,19 @@ def test_a_machine_without_the_key_can_search_but_name_no_patient(
         "postgresql://fovea@db/cases?password=geheim",
         "postgresql://fovea:ge/heim@db/cases",
         "postgresql://fovea:geheim#1@db/cases",
+        "postgresql://fovea:12/heim@db/cases",
+        "postgresql://fovea:/geheim@db/cases",
+        "postgresql://fovea:12#heim@db/cases",
+        "postgresql://fovea:#heim@db/cases",
+        "postgresql://fovea:12?heim@db/cases",
+        "postgresql://fovea?password=geheim@db/cases",
+        "postgresql://fovea@db/cases?sslmode=prefer#&password=geheim",
+        "postgresql://fovea:geheim",
+        "postgresql://db:5432#geheim/cases",
+        "postgresql://fovea@db/cases?pass%77ord=geheim",
+        "postgresql:geheim",
+        "postgresql:/geheim",
+        "geheim",
         "mysql://fovea:geheim@db/cases",
     ],
 )
@@ -614,6 +768,32 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(
     assert "heim" not in str(caught.value)
     assert "heim" not in str(caught.value.__cause__)
     assert "PGPASSWORD" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://", "database `default` on `this machine`"),
+        ("postgres://fovea@db.example/cases", "database `cases` on `db.example`"),
+        ("postgresql://[::1]:5433/cases?sslmode=require", "database `cases` on `::1`"),
+        ("postgresql:///cases?host=/run/postgresql", "database `cases` on `/run/postgresql`"),
+    ],
+)
+def test_an_address_without_a_password_is_accepted_and_described(
+    url: str, said: str, tmp_path: Path
+) -> None:
+    from fovea.archive.server import address_of, described
+
+    assert Settings(data_dir=tmp_path, archive_url=url).archive_url == url
+    assert described(address_of(url)) == f"archive in {said}"
+
+
+@pytest.mark.parametrize("url", ["postgresql:geheim", "postgresql://db:geheim/cases"])
+def test_an_address_that_cannot_be_read_is_told_and_not_repeated(url: str, tmp_path: Path) -> None:
+    served = pytest.importorskip("fovea.archive.served")
+    with pytest.raises(ArchiveError, match="cannot be read") as caught:
+        served.ServedArchive.open(url, tmp_path)
+    assert "heim" not in chain(caught.value)
 
 
 # --- page, commands and Python -------------------------------------------------------------

@@ -163,17 +163,13 @@ class Catalogue:
     def _count(self, name: str, gone: str | None, new: str | None) -> None:
         self._sums[name] = moved(self._sums[name], gone, new)
 
-    def entry_of(self, sha256: str) -> Entry | None:
-        """The entry of a photograph, if it is here."""
-        number = self._numbers.get(sha256)
-        return None if number is None else self.entries.get(number)
-
     def banned(self, sha256: str | None, patient: str | None, *, fellow_eye: bool) -> set[int]:
         """Numbers of the photograph itself and of its patient's other photographs.
 
-        With `fellow_eye`, the patient's photographs of the other eye stay in.
+        With `fellow_eye`, the patient's photographs of the other eye stay in. Whose the
+        photograph is counts even where only another encoder has embedded it.
         """
-        own = self.entry_of(sha256) if sha256 else None
+        own = self._rows.get(self._numbers.get(sha256 or "", 0))
         patients = {patient, own.patient if own else None} - {None}
         numbers = {n for name in patients for n in self._by_patient.get(name or "", ())}
         if fellow_eye and own is not None and own.eye is not None:

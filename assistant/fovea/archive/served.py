@@ -29,6 +29,7 @@ from fovea.archive.rows import (
 from fovea.archive.searching import check_length, checked_query, drawn_pair_distances
 from fovea.archive.served_rows import (
     ServedChange,
+    can_be_kept,
     leaving_out,
     passing,
     read_case,
@@ -228,6 +229,10 @@ class ServedArchive:
             ArchiveError: other length than the archived vectors, or the server fails.
         """
         query = checked_query(encoder_id, vector, k)
+        if not (can_be_kept(wanted.device) and can_be_kept(wanted.patient)):
+            return []
+        exclude_sha256 = exclude_sha256 if can_be_kept(exclude_sha256) else None
+        exclude_patient = exclude_patient if can_be_kept(exclude_patient) else None
         with self._server.read() as run:
             place = read_place(run, encoder_id)
             own = read_case(run, "sha256", exclude_sha256) if exclude_sha256 else None
@@ -263,6 +268,7 @@ class ServedArchive:
         """Build the graph (HNSW) of every encoder anew, or drop it; the kinds by encoder.
 
         `auto` builds it above 50,000 cases. The server keeps a graph up to date by itself.
+        Vectors that are too long for a graph are all compared, and that is logged.
 
         Args:
             kind: Kind of search from now on; None leaves the choice as it was.
@@ -278,12 +284,13 @@ class ServedArchive:
                 fix="Choose one of them",
             )
         set_kind = text(f"UPDATE {SCHEMA}.facts SET value = :kind WHERE name = 'kind'")  # noqa: S608
-        with self._server.change() as (run, _):
-            if kind is not None:
-                run.execute(set_kind, {"kind": kind})
-            chosen = read_facts(run)["kind"]
-            wanted = {p: _kind(chosen, count_vectors(run, p), p) for p in read_places(run)}
-        built = {place.encoder_id: build(self._server, place, k) for place, k in wanted.items()}
+        with self._server.rebuilding():
+            with self._server.change() as (run, _):
+                if kind is not None:
+                    run.execute(set_kind, {"kind": kind})
+                chosen = read_facts(run)["kind"]
+                wanted = {p: _kind(chosen, count_vectors(run, p), p) for p in read_places(run)}
+            built = {place.encoder_id: build(self._server, place, k) for place, k in wanted.items()}
         return {name: index for name, index in built.items() if index.count}
 
     def snapshot(self, name: str = "by-hand") -> NoReturn:
@@ -312,26 +319,31 @@ class ServedArchive:
                 except Damaged as error:
                     problems.append(f"{row.case_id}: {error.why}.")
             for place in read_places(run):
-                for number, vector in read_vectors(run, place):
+                for found in read_vectors(run, place):
                     try:
-                        vector.checked()
+                        found.checked_vector()
                     except Damaged as error:
-                        problems.append(f"C{number:06d}, `{place.encoder_id}`: {error.why}.")
+                        name = found.case.case_id
+                        problems.append(f"{name}, `{place.encoder_id}`: {error.why}.")
         return problems
 
 
 def _kind(chosen: str, count: int, place: Place) -> ServedKind:
-    if chosen == "hnsw":
-        return "hnsw"
-    return "hnsw" if chosen == "auto" and count > FLAT_UP_TO and place.dim <= LONGEST else "flat"
+    if chosen == "flat" or (chosen == "auto" and count <= FLAT_UP_TO):
+        return "flat"
+    if place.dim > LONGEST:
+        log.warning(
+            "the vectors of `%s` have length %d, and pgvector builds no graph above %d: "
+            "all are compared", place.encoder_id, place.dim, LONGEST,
+        )  # fmt: skip
+        return "flat"
+    return "hnsw"
 
 
 def _pair_distances(run: Connection, place: Place) -> Vector:
     def described(numbers: Numbers) -> tuple[list[str], Vector]:
-        query = f"SELECT number, patient FROM {SCHEMA}.cases WHERE number = ANY(:numbers)"  # noqa: S608
-        known = run.execute(text(query), {"numbers": numbers.tolist()})
-        patients = {row.number: row.patient for row in known}
-        rows = [row.checked().values() for _, row in read_vectors(run, place, numbers)]
-        return [patients[int(n)] or f"C{n}" for n in numbers], np.stack(rows)
+        rows = [found.checked() for found in read_vectors(run, place, numbers)]
+        patients = [found.case.patient or found.case.case_id for found in rows]
+        return patients, np.stack([found.vector.values() for found in rows])
 
     return drawn_pair_distances(vector_numbers(run, place), described)

@@ -84,8 +84,15 @@ def read_vector(run: Connection, sha256: str, encoder_id: str) -> VectorRow | No
     place, row = read_place(run, encoder_id), read_case(run, "sha256", sha256)
     if place is None or row is None:
         return None
-    found = [vector for _, vector in read_vectors(run, place, np.array([row.number]))]
-    return found[0].checked(row.case_id) if found else None
+    found = list(read_vectors(run, place, np.array([row.number])))
+    return found[0].checked_vector() if found else None
+
+
+def can_be_kept(value: str | None) -> bool:
+    """Whether a text can be in the database at all; one that cannot equals nothing there."""
+    return value is None or (
+        "\0" not in value and value == value.encode("utf-8", "ignore").decode()
+    )
 
 
 def passing(wanted: CaseFilter) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
@@ -22,9 +22,10 @@ from langchain_postgres.v2.indexes import HNSWIndex, QueryOptions
 from sqlalchemy import Connection, text
 
 from fovea.archive.catalogue import Numbers
+from fovea.archive.faults import damaged
 from fovea.archive.index import GOOD_RECALL, LEAST_RECALL, QUERIES, SEED
 from fovea.archive.records import Vector, labels_from_json
-from fovea.archive.rows import VectorRow, case_id
+from fovea.archive.rows import CaseRow, VectorRow
 from fovea.archive.searching import cosine_distance
 from fovea.archive.server import SCHEMA, Server
 from fovea.services import Case
@@ -40,6 +41,12 @@ WIDEST = 1000
 """pgvector keeps no more candidates."""
 READ_AT_ONCE = 1000
 PLACE_COLUMNS = "encoder_id, place, dim, width, recall_at_10"
+VECTOR_IN_VIEW = ("generation", "vector_sha256")
+CASE_IN_VIEW = (
+    "case_sha256", "patient", "eye", "device", "labels", "taken", "evidence", "phash",
+    "picture_sha256", "added", "case_generation", "row_sha256",
+)  # fmt: skip
+"""What a `CaseRow` holds, in its order, besides the number."""
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +75,26 @@ class Place:
     def view(self) -> str:
         """Name of the view that joins them with what is known of the cases."""
         return f"search_{self.place}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A vector and the case of the same number, as read and not yet checked."""
+
+    case: CaseRow
+    vector: VectorRow
+
+    def checked_vector(self) -> VectorRow:
+        """The vector. Raises `Damaged` where it is altered, or that of another photograph."""
+        if self.case.sha256 != self.vector.sha256:
+            raise damaged(self.case.case_id, "Its vector is that of another photograph")
+        return self.vector.checked(self.case.case_id)
+
+    def checked(self) -> Found:
+        """Both rows. Raises `Damaged` where one is altered."""
+        self.checked_vector()
+        self.case.checked()
+        return self
 
 
 @dataclass(frozen=True)
@@ -127,6 +154,8 @@ def make_place(server: Server, run: Connection, encoder_id: str, dim: int) -> Pl
     """Make table and view for an encoder, within a change of the archive."""
     name = hashlib.sha256(f"{dim}:{encoder_id}".encode()).hexdigest()[:16]
     place = Place(encoder_id, name, dim, None, None)
+    # Joined by number alone: a vector of another photograph shall be told, not missing, and by
+    # two columns the planner expects so few rows that it takes no graph where there are filters.
     # The table comes from another connection: one that a broken-off change left is replaced.
     server.vectors.init_vectorstore_table(
         place.table,
@@ -146,7 +175,9 @@ def make_place(server: Server, run: Connection, encoder_id: str, dim: int) -> Pl
             REFERENCES {SCHEMA}.cases ON DELETE CASCADE;
         CREATE VIEW {SCHEMA}.{place.view} AS
             SELECT v.number, v.sha256, v.embedding, v.embedding AS stored, v.generation,
-                v.vector_sha256, c.patient, c.eye, c.device, c.labels, c.date AS taken
+                v.vector_sha256, c.patient, c.eye, c.device, c.labels, c.date AS taken,
+                c.evidence, c.phash, c.picture_sha256, c.added, c.generation AS case_generation,
+                c.row_sha256, c.sha256 AS case_sha256
             FROM {SCHEMA}.{place.table} v JOIN {SCHEMA}.cases c USING (number);
     """  # noqa: S608 - the name is a digest
     run.execute(text(made))
@@ -181,27 +212,26 @@ def vector_numbers(run: Connection, place: Place) -> Numbers:
     return np.array(run.execute(text(query)).scalars().all(), np.int64)
 
 
-def read_vectors(
-    run: Connection, place: Place, numbers: Numbers | None = None
-) -> Iterator[tuple[int, VectorRow]]:
-    """Numbers and rows, not yet checked, of all cases or of those given, by number."""
+def read_vectors(run: Connection, place: Place, numbers: Numbers | None = None) -> Iterator[Found]:
+    """Vectors with their cases, not yet checked, of all cases or of those given, by number."""
     which = "" if numbers is None else "WHERE number = ANY(:numbers)"
+    columns = ", ".join((*VECTOR_IN_VIEW, *CASE_IN_VIEW))
     query = (
-        "SELECT number, sha256, embedding::text, generation, vector_sha256 "  # noqa: S608
-        f"FROM {SCHEMA}.{place.table} {which} ORDER BY number"
+        f"SELECT number, sha256, embedding::text AS stored, {columns} "  # noqa: S608
+        f"FROM {SCHEMA}.{place.view} {which} ORDER BY number"
     )
     values = {} if numbers is None else {"numbers": numbers.tolist()}
     found = run.execute(text(query), values, execution_options={"yield_per": READ_AT_ONCE})
-    for number, *row in found:
-        yield number, vector_row(place, *row)
+    for known in found.mappings():
+        yield _found(place, known["number"], known["sha256"], known)
 
 
-def vector_row(
-    place: Place, sha256: str, stored: str, generation: int, vector_sha256: str
-) -> VectorRow:
-    """The row as a folder would hold it: the server keeps float16 values as float32."""
-    half = np.asarray(json.loads(stored), "<f2").tobytes()
-    return VectorRow(sha256, place.encoder_id, place.dim, half, generation, vector_sha256)
+def _found(place: Place, number: int, sha256: str, known: Mapping[Any, Any]) -> Found:
+    """The rows as a folder would hold them: the server keeps float16 values as float32."""
+    half = np.asarray(json.loads(known["stored"]), "<f2").tobytes()
+    vector = (place.encoder_id, place.dim, half, *(known[name] for name in VECTOR_IN_VIEW))
+    case = (known[name] for name in CASE_IN_VIEW)
+    return Found(CaseRow(number, *case), VectorRow(sha256, *vector))
 
 
 def write_vector(run: Connection, place: Place, row: VectorRow) -> None:
@@ -238,7 +268,7 @@ def _view(server: Server, place: Place, width: int | None, k: int) -> PGVectorSt
     """The view of an encoder, searched by its graph, or exactly where the width is None."""
     kept = min(max(width or 0, k), WIDEST)
     graph = _Options((f"hnsw.ef_search = {kept}", "hnsw.iterative_scan = strict_order"))
-    columns = ["stored", "generation", "vector_sha256", "patient", "eye", "labels"]
+    columns = ["stored", *VECTOR_IN_VIEW, *CASE_IN_VIEW]
     return _store(server, place.view, EXACT if width is None else graph, columns)
 
 
@@ -259,21 +289,15 @@ def _ask(
 def _cases(place: Place, query: Vector, found: list[tuple[Document, float]]) -> list[Case]:
     cases = []
     for document, _ in found:
-        known = document.metadata
-        row = vector_row(
-            place, document.page_content, known["stored"], known["generation"],
-            known["vector_sha256"],
-        )  # fmt: skip
-        name = case_id(int(document.id or 0))
-        vector = row.checked(name).values()
-        labels = tuple(dict.fromkeys(lb.name for lb in labels_from_json(known["labels"])))
+        both = _found(place, int(document.id or 0), document.page_content, document.metadata)
+        row, vector = both.checked().case, both.vector.values()
         cases.append(
             Case(
-                case_id=name,
+                case_id=row.case_id,
                 sha256=row.sha256,
-                labels=labels,
-                eye=known["eye"],
-                patient=known["patient"],
+                labels=tuple(dict.fromkeys(label.name for label in labels_from_json(row.labels))),
+                eye=row.eye,
+                patient=row.patient,
                 distance=cosine_distance(query, vector),
                 vector=vector,
             )
@@ -349,7 +373,7 @@ def _asked(server: Server, place: Place) -> list[VectorRow]:
     with server.read() as run:
         numbers = vector_numbers(run, place)
         drawn = np.sort(np.random.default_rng(SEED).permutation(numbers)[:QUERIES])
-        return [row.checked() for _, row in read_vectors(run, place, drawn)]
+        return [found.checked_vector() for found in read_vectors(run, place, drawn)]
 
 
 def _ten_nearest(

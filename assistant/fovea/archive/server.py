@@ -13,11 +13,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 from langchain_postgres import PGEngine
-from sqlalchemy import Connection, create_engine, make_url, text
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy import URL, Connection, create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from fovea.archive.faults import Damaged
@@ -31,6 +30,7 @@ OLDEST_EXTENSION = (0, 8)
 """The first pgvector that goes on searching when a filter leaves too few (iterative scans)."""
 CONNECT_TIMEOUT_S = 5
 CREATION_LOCK = 0x666F766561  # "fovea"; PostgreSQL wants a number
+REBUILD_LOCK = CREATION_LOCK + 1
 RESTORE = "Restore it from a dump of the database (`pg_restore`); see docs/archive.md"
 TABLES = """
 CREATE TABLE {schema}.facts (name text PRIMARY KEY, value text NOT NULL);
@@ -68,20 +68,18 @@ class Server:
         Raises:
             ArchiveError: not reachable, refused, without pgvector, or tables of another layout.
         """
-        self.where = described(url)
+        address = address_of(url)
+        self.where = described(address)
         self._key_folder = key_folder
-        address = make_url(url).set(drivername="postgresql+psycopg")
-        if "connect_timeout" not in address.query:
-            address = address.update_query_dict({"connect_timeout": str(CONNECT_TIMEOUT_S)})
+        self._users = threading.Condition()
+        self._in_use, self._closed = 0, False
         # hide_parameters: pseudonyms and vectors belong in no log.
         self._engine = create_engine(address, pool_pre_ping=True, hide_parameters=True)
-        with self.told(), self._engine.begin() as run:
-            run.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CREATION_LOCK})
-            facts = self._facts(run) or self._create(run)
-            if facts.get("layout") != LAYOUT:
-                raise self.other_layout(f"It has layout {facts.get('layout')}, not {LAYOUT}")
-            self._check_extension(run)
-        self._mark = facts["key"]
+        try:
+            self._mark = self._opened()["key"]
+        except BaseException:
+            self._engine.dispose()
+            raise
         # langchain-postgres talks in coroutines; psycopg wants this kind of loop on Windows.
         self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(
@@ -91,14 +89,27 @@ class Server:
         self._pool = create_async_engine(address, pool_pre_ping=True, hide_parameters=True)
         self.vectors = PGEngine.from_engine(self._pool, self._loop)
 
+    def _opened(self) -> dict[str, str]:
+        with self.told(), self._engine.begin() as run:
+            run.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CREATION_LOCK})
+            facts = self._facts(run) or self._create(run)
+            if facts.get("layout") != LAYOUT:
+                raise self.other_layout(f"It has layout {facts.get('layout')}, not {LAYOUT}")
+            self._check_extension(run)
+            return facts
+
     def close(self) -> None:
-        """Close the connections. May be called twice."""
+        """Wait for what is going on, and close the connections. May be called twice."""
+        with self._users:
+            before, self._closed = self._closed, True
+            self._users.wait_for(lambda: not self._in_use)
+        if before:
+            return
         self._engine.dispose()
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._pool.dispose(), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+        asyncio.run_coroutine_threadsafe(self._pool.dispose(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -113,14 +124,31 @@ class Server:
             yield run, int(run.execute(COUNTED, {"name": "generation"}).scalar_one())
 
     @contextmanager
+    def rebuilding(self) -> Iterator[None]:
+        """Other programs that rebuild wait for the end of this; searching and adding go on."""
+        with self.told(), self._engine.begin() as run:
+            run.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": REBUILD_LOCK})
+            yield
+
+    @contextmanager
     def told(self) -> Iterator[None]:
-        """Turn errors of the server into `ArchiveError`."""
+        """Turn errors of the server into `ArchiveError`, and refuse once it is closed."""
+        with self._users:
+            if self._closed:
+                raise ArchiveError(
+                    "The case archive is closed", where=self.where, fix="Open it again"
+                )
+            self._in_use += 1
         try:
             yield
         except SQLAlchemyError as error:
             raise self._explained(error) from error
         except Damaged as error:
             raise ArchiveError(error.what, where=self.where, why=error.why, fix=RESTORE) from error
+        finally:
+            with self._users:
+                self._in_use -= 1
+                self._users.notify_all()
 
     def key(self) -> bytes:
         """The key of the pseudonyms, which no server sees.
@@ -241,11 +269,30 @@ def _reason(error: SQLAlchemyError) -> str:
     return " ".join((said or str(cause or type(error).__name__)).split())
 
 
-def described(url: str) -> str:
+def address_of(url: str) -> URL:
+    """The address as SQLAlchemy reads it, with the driver in use and a limit to waiting.
+
+    Raises:
+        ArchiveError: it cannot be read.
+    """
+    try:
+        address = make_url(url).set(drivername="postgresql+psycopg")
+    except (ArgumentError, ValueError):  # their messages may repeat a password
+        raise ArchiveError(
+            "The address of the case archive cannot be read",
+            where="FOVEA_ARCHIVE_URL",
+            fix="Write it as postgresql://role@host/database",
+        ) from None
+    if "connect_timeout" in address.query:
+        return address
+    return address.update_query_dict({"connect_timeout": str(CONNECT_TIMEOUT_S)})
+
+
+def described(address: URL) -> str:
     """Database and host of an address, without role and password."""
-    parts = urlsplit(url)
-    host = parts.hostname or parse_qs(parts.query).get("host", ["this machine"])[0]
-    return f"archive in database `{parts.path.lstrip('/') or 'default'}` on `{host}`"
+    hosts = [address.host] if address.host else address.normalized_query.get("host", ())
+    host = ", ".join(hosts) or "this machine"
+    return f"archive in database `{address.database or 'default'}` on `{host}`"
 
 
 def read_facts(run: Connection) -> dict[str, str]:
