@@ -114,6 +114,12 @@ class Stopwatch:
         self.seconds[step] = time.process_time() - started
 
 
+def circle(shape: tuple[int, int], x: float, y: float, radius: float) -> Any:
+    """A filled circle (H, W)."""
+    down, across = np.ogrid[: shape[0], : shape[1]]
+    return (across - x) ** 2 + (down - y) ** 2 <= radius**2
+
+
 def read_mask(path: Path) -> Any:
     """A mask (H, W) of 0 and 1 as float64, None where there is no file."""
     return np.load(path) * 1.0 if path.exists() else None
@@ -126,9 +132,9 @@ def run_pvbm(folder: Path) -> dict[str, Any]:
     """The set that PVBM 3 offers, on all vessels; CRAE and CRVE where sides are known.
 
     Used as its README says, except that the region is the whole picture and not a circle of
-    600 pixels, and that the recursion limit is raised, without which it fails.
+    600 pixels, and that the recursion limit is raised, without which it fails. Its circles round
+    the disc are drawn here: its own `DiscSegmenter` would load OpenCV and a network.
     """
-    import cv2
     from PVBM.CentralRetinalAnalysis import CREVBMs
     from PVBM.FractalAnalysis import MultifractalVBMs
     from PVBM.GeometryAnalysis import GeometricalVBMs
@@ -140,8 +146,7 @@ def run_pvbm(folder: Path) -> dict[str, Any]:
     x, y, radius = (round(part) for part in place["disc"])
     zones = np.zeros((*vessels.shape, 3), np.uint8)
     for times, channel in ((1, 1), (2, 0), (3, 2)):
-        layer = np.zeros(vessels.shape, np.uint8)
-        zones[:, :, channel] = cv2.circle(layer, (x, y), radius * times, 255, -1)
+        zones[:, :, channel] = 255 * circle(vessels.shape, x, y, radius * times)
     roi = np.full_like(zones, 255)
     watch, before = Stopwatch(), peak_mb()
     kept: dict[str, Any] = {}

@@ -108,6 +108,18 @@ def test_without_a_disc_zones_are_not_assessable_and_the_rest_is_measured():
     assert found.regions == ("field",)
 
 
+@pytest.mark.parametrize(
+    ("disc", "field_px"), [(Disc(95.0, 75.0, 260.0), None), (Disc(95.0, 75.0, 100.0), 40.0)]
+)
+def test_a_disc_that_covers_the_field_is_the_reason_of_every_measure(disc, field_px):
+    mask = vessels()[:150, :190]
+    rows, columns = np.mgrid[:150, :190]
+    seen = None if field_px is None else np.hypot(columns - 95, rows - 75) <= field_px
+    found = measure(mask, disc=disc, field=seen, fovea=(20.0, 80.0))
+    reasons = {getattr(value, "reason", None) for value in found.found.values()}
+    assert reasons == {"The optic disc covers the field of view"}
+
+
 def test_a_bad_disc_mask_is_the_reason_of_the_zones():
     found = measure(vessels(), disc=np.zeros(SHAPE, bool))
     assert found.reason("vessel_area", region="zone_a") == "The disc mask is empty"

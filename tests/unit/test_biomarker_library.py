@@ -10,13 +10,16 @@ import cv2
 import numpy as np
 import pytest
 
+from fovea_plugins import biomarkers
 from fovea_plugins.biomarkers import Disc
 from fovea_plugins.biomarkers.borders import borders
 from fovea_plugins.biomarkers.depths import Depths
+from fovea_plugins.biomarkers.disc import measure_disc
 from fovea_plugins.biomarkers.fractal import integral
 from fovea_plugins.biomarkers.placing import disc_circle
 from fovea_plugins.biomarkers.profiles import Corners
 from fovea_plugins.biomarkers.rectangle import smallest_rectangle
+from fovea_plugins.biomarkers.sample import sample
 
 MEASURE = """
 import sys
@@ -33,6 +36,19 @@ found = measure(vessels, disc=Disc(90.0, 260.0, 80.0), fovea=(290.0, 280.0))
 assert found.value("fractal_dimension") and found.value("bifurcations")
 print(*sorted({name.split(".")[0] for name in sys.modules} | set(sys.modules)))
 """
+
+MEASURE_DISC = """
+import sys
+import numpy as np
+from fovea_plugins.biomarkers.disc import measure_disc
+
+rows, columns = np.mgrid[:200, :200]
+disc = np.hypot(columns - 100, rows - 100) <= 60
+assert measure_disc(disc, None, eye="OD", um_per_px=20.0).value("disc_area")
+print(*sys.modules)
+"""
+
+ASSISTANT = {"pydantic", "fovea.contract", "fovea.image", "fovea.manifest", "fovea.settings"}
 
 SHARES = (0.02, 0.2, 0.4, 0.6, 0.8, 0.97)
 
@@ -58,18 +74,32 @@ def turned(points):
 def test_measuring_arrays_loads_nothing_of_the_assistant() -> None:
     loaded = set(measured_apart(MEASURE).split())
     unwanted = {
-        "cv2", "pydantic", "scipy", "torch", "PIL", "skimage", "fovea.contract", "fovea.image",
-        "fovea.manifest", "fovea.settings", "fovea_plugins.biomarkers.plugin",
+        "cv2", "scipy", "torch", "PIL", "skimage", "numpy.random",
+        "fovea_plugins.biomarkers.plugin",
     }  # fmt: skip
-    assert loaded & unwanted == set()
+    assert loaded & (unwanted | ASSISTANT) == set()
+
+
+def test_measuring_a_disc_loads_nothing_of_the_assistant() -> None:
+    assert set(measured_apart(MEASURE_DISC).split()) & ASSISTANT == set()
+
+
+def test_vessels_and_disc_share_their_types() -> None:
+    rows, columns = np.mgrid[:200, :200]
+    disc = np.hypot(columns - 100, rows - 100) <= 60
+    found = measure_disc(disc, None, eye="OD", um_per_px=20.0, scale_relative_sd=0.05)
+    assert found.not_measured
+    assert {type(gap) for gap in found.not_measured} == {biomarkers.NotMeasured}
+    intervals = {type(item.interval) for item in found.measurements if item.unit == "um"}
+    assert intervals == {biomarkers.Interval}
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
 def test_measuring_a_small_mask_takes_little_memory() -> None:
     code = MEASURE + "\nprint(open('/proc/self/status').read())"
     (line,) = (part for part in measured_apart(code).splitlines() if part.startswith("VmHWM:"))
-    # 46 MB where this was written, of which Python and NumPy are 25; OpenCV would add 16.
-    assert int(line.split()[1]) / 1024 < 56
+    # 40 MB where this was written, of which Python and NumPy are 25; OpenCV would add 16.
+    assert int(line.split()[1]) / 1024 < 50
 
 
 @pytest.mark.parametrize("share", SHARES)
@@ -116,6 +146,20 @@ def test_depths_are_those_of_opencv(share: float) -> None:
     whole = cv2.distanceTransform(padded.view(np.uint8), cv2.DIST_L2, 5).ravel()
     asked = np.arange(padded.size)
     assert np.allclose(Depths(padded).at(asked), whole, rtol=0, atol=1e-5)
+
+
+def test_a_vessel_longer_than_16_bits_count_keeps_its_depth() -> None:
+    mask = np.zeros((132_000, 5), bool)  # in its middle both ends are further than 65535
+    mask[1:-1, 1:-1] = True
+    middle = np.zeros_like(mask)
+    middle[2:-2, 2] = True
+    assert set(Depths(mask).at(np.flatnonzero(middle)).tolist()) == {2.0}
+
+
+@pytest.mark.parametrize("population", [10_001, 27_690, 500_000, 500_001, 3_000_000])
+def test_the_sample_is_that_of_numpy(population: int) -> None:
+    theirs = np.random.default_rng(0).choice(population, 10_000, replace=False)
+    assert (sample(population, 10_000) == np.sort(theirs)).all()
 
 
 def test_places_between_pixels_are_read_as_opencv_reads_them() -> None:

@@ -13,6 +13,9 @@ _STRAIGHT, _DIAGONAL, _KNIGHT = 1.0, 1.4, 2.1969
 """Lengths of the steps (Borgefors, Comput Vis Graph Image Process 1986;34:344-371): the sum of
 the cheapest ones is within 2 % of the straight distance."""
 
+_MOST = np.uint16(np.iinfo(np.uint16).max - 1)
+"""Depths stop here, one short of where the next step would wrap to 0."""
+
 
 class Depths:
     """Distance of pixels to the background, in steps to the 8 neighbours and knight's moves.
@@ -28,10 +31,11 @@ class Depths:
         down = np.zeros(mask.shape, np.uint16)
         inside = mask.view(np.uint8)
         for row in range(1, len(mask)):
-            np.add(down[row - 1], 1, out=down[row])
+            np.minimum(down[row - 1], _MOST, out=down[row])
+            down[row] += 1
             down[row] *= inside[row]
         for row in range(len(mask) - 2, -1, -1):
-            np.minimum(down[row], down[row + 1] + np.uint16(1), out=down[row])
+            np.minimum(down[row], np.minimum(down[row + 1], _MOST) + np.uint16(1), out=down[row])
         self._down = down.ravel()
 
     def at(self, pixels: Indices) -> NDArray[np.float32]:

@@ -47,7 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fovea.errors import BadArguments
-from fovea.image import Eye
+from fovea.scale import Eye
 from fovea_plugins.biomarkers.disc_outline import (
     RAY_ANGLES_DEG,
     RAYS,
@@ -64,6 +64,7 @@ from fovea_plugins.biomarkers.disc_values import (
     SECTORS,
     Definition,
     Descriptor,
+    DiscMeasure,
     DiscMeasures,
     PixelScale,
     Sheet,
@@ -72,8 +73,8 @@ from fovea_plugins.biomarkers.disc_values import (
 from fovea_plugins.biomarkers.masks import as_mask
 
 __all__ = [
-    "DEFINITIONS", "DESCRIPTORS", "Definition", "Descriptor", "DiscFovea", "DiscMeasures",
-    "disc_fovea_line", "measure_disc",
+    "DEFINITIONS", "DESCRIPTORS", "Definition", "Descriptor", "DiscFovea", "DiscMeasure",
+    "DiscMeasures", "disc_fovea_line", "measure_disc",
 ]  # fmt: skip
 
 ROUND = 0.02

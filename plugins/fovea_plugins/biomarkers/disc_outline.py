@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fovea.image import Mask
+from fovea.scale import Mask
 from fovea_plugins.biomarkers.masks import as_mask
 
 Floats = NDArray[np.float64]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fovea.contract import Context, Measurement, NotMeasured, Result
 from fovea_plugins.biomarkers.disc import measure_disc
-from fovea_plugins.biomarkers.disc_values import DEFINITIONS, SECTORS, DiscMeasures
+from fovea_plugins.biomarkers.disc_values import DEFINITIONS, SECTORS, DiscMeasure, DiscMeasures
+from fovea_plugins.biomarkers.headline import interval_of
 from fovea_plugins.regions import Landmarks
 
 REPORTED = tuple(
@@ -90,5 +91,17 @@ def _own(measures: DiscMeasures, name: str) -> list[Measurement | NotMeasured]:
     order = measures.said("isnt_order")
     if order and name.removeprefix("rim_width_") in SECTORS:
         note = f"order of the quarters here {order}, which describes and does not judge"
-        return [f.model_copy(update={"method": f"{f.method}; {note}"}) for f in found]
-    return list(found)
+        return [_in_contract(item, note) for item in found]
+    return [_in_contract(item) for item in found]
+
+
+def _in_contract(item: DiscMeasure, *notes: str) -> Measurement:
+    return Measurement(
+        name=item.name,
+        value=item.value,
+        unit=item.unit,
+        method="; ".join([item.method, *notes]),
+        eye=item.eye,
+        zone=item.zone,
+        interval=interval_of(item.interval),
+    )

@@ -9,17 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, SupportsFloat
 
-from fovea.contract import Interval, Measurement, NotMeasured
-from fovea.image import Eye
+from fovea.scale import Eye
+from fovea_plugins.biomarkers.values import NORMAL_90, Interval, NotMeasured
 
 Need = Literal["cup", "eye", "fovea", "scale", "atrophy"]
 """What a measure needs beside the disc mask."""
 
 CLOCK_HOURS = tuple(range(1, 13))
 SECTORS = ("inferior", "superior", "nasal", "temporal")
-
-NORMAL_90 = 1.645
-"""Standard errors to either side that hold 90 % of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +156,26 @@ DESCRIPTORS: dict[str, tuple[Need, ...]] = {
 
 
 @dataclass(frozen=True)
+class DiscMeasure:
+    """A number with unit and method.
+
+    Attributes:
+        eye: The eye that was given, or None.
+        zone: `clock_1` to `clock_12`; None for the whole disc.
+        interval: From the error of the pixel scale; None for what does not depend on it, or
+            where that error is not known.
+    """
+
+    name: str
+    value: float
+    unit: str
+    method: str
+    eye: Eye | None = None
+    zone: str | None = None
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True)
 class Descriptor:
     """Something said in words rather than in a number; it describes and judges nothing."""
 
@@ -184,7 +201,7 @@ class DiscMeasures:
         'The pixel scale is not known'
     """
 
-    measurements: tuple[Measurement, ...]
+    measurements: tuple[DiscMeasure, ...]
     descriptors: tuple[Descriptor, ...]
     not_measured: tuple[NotMeasured, ...]
 
@@ -249,7 +266,7 @@ class Sheet:
         self, *, scale: PixelScale | None, eye: Eye | None, axis_deg: float
     ) -> DiscMeasures:
         """All of it with units, methods, physical sizes and the reasons for gaps."""
-        made: list[Measurement] = []
+        made: list[DiscMeasure] = []
         for name, meant in DEFINITIONS.items():
             if meant.scales and scale is None:
                 continue
@@ -257,7 +274,7 @@ class Sheet:
                 physical = scale.physical(pixels, meant.unit) if scale and meant.scales else None
                 value, interval = physical or (pixels, None)
                 made.append(
-                    Measurement(
+                    DiscMeasure(
                         name=name,
                         value=value,
                         unit=meant.unit,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fovea.scale import Mask
 from fovea_plugins.biomarkers.rectangle import smallest_rectangle
+from fovea_plugins.biomarkers.sample import sample
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -298,11 +299,8 @@ def _variance(weights: NDArray[np.int32]) -> float:
 def _centres(mask: Mask) -> Indices:
     flat = np.flatnonzero(mask)
     if len(flat) > CENTRES:
-        from numpy.random import default_rng
-
         # Not every n-th pixel: that could keep step with a regular pattern.
-        chosen = default_rng(0).choice(len(flat), CENTRES, replace=False)
-        flat = flat[np.sort(chosen)]
+        flat = flat[sample(len(flat), CENTRES)]
     return np.column_stack([flat % mask.shape[1], flat // mask.shape[1]])
 
 

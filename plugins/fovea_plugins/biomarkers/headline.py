@@ -78,11 +78,11 @@ def headline(
             zone=ZONE_B if meant.where == ZONE_B else None,
             method=f"{meant.meaning} ({meant.source}); {place}{rests}; at a field diameter of at "
             f"most {WORKING_FIELD_PX:.0f} pixels",
-            interval=_said(found.interval),
+            interval=interval_of(found.interval),
         )
 
 
-def _said(interval: values.Interval | None) -> Interval | None:
+def interval_of(interval: values.Interval | None) -> Interval | None:
     """The interval as the contract has it; a range without coverage says so."""
     if interval is None:
         return None

@@ -103,6 +103,8 @@ def measure(
     if scale is None and (derived := landmarks.scale(None)):
         scale = PhysicalScale(derived.um_per_px, derived.relative_sd)
     picture = _Picture(masks, seen, where, landmarks, scale)
+    if not picture.placed.regions:
+        return _nothing("The optic disc covers the field of view")
     if no_disc:
         picture.placed.missing |= dict.fromkeys(picture.placed.missing, no_disc)
     return picture.measures(probability)
