@@ -96,6 +96,10 @@ class FieldTask(ABC):
         """Where a patch is to be centred, (x, y) in the sample; None: anywhere in the field."""
         return None
 
+    def scale_of(self, sample: Sample) -> tuple[float, float]:
+        """Random magnification of the patches of one photograph."""
+        return self.scale
+
     def batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
         """Inputs (N, 5, S, S), targets and weights (N, C, S, S)."""
         inputs, targets, weights = [], [], []
@@ -103,7 +107,11 @@ class FieldTask(ABC):
         for _ in range(self.patches):
             sample = self.draw(rng)
             patch = augment.cut_patch(
-                rng, sample, size=self.patch_px, scale=self.scale, around=self.centre(rng, sample)
+                rng,
+                sample,
+                size=self.patch_px,
+                scale=self.scale_of(sample),
+                around=self.centre(rng, sample),
             )
             own = self._curves[sample.dataset, sample.name]
             pixels = augment.restyle(rng, patch.pixels, own=own, others=curves)

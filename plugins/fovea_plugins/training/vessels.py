@@ -12,7 +12,7 @@ from fovea.image import Mask
 from fovea_plugins.field_network import CHANNELS, FieldNetwork
 from fovea_plugins.segmenter.vessels.reading import read_network, vessel_map
 from fovea_plugins.training import data, metrics, trainer
-from fovea_plugins.training.data import Entry, Floats
+from fovea_plugins.training.data import Entry, Floats, Sample
 from fovea_plugins.training.field_task import FieldTask
 from fovea_plugins.training.measure_vessels import best_threshold, evaluate
 from fovea_plugins.training.nets import NetConfig, WNet
@@ -47,7 +47,7 @@ class VesselTask(FieldTask):
     field_diameter_px = 540
     patch_px = 256
     patches = 4
-    zoom = 1.8
+    zoom = 2.6
     scale = (0.7, 1.8)
 
     @staticmethod
@@ -58,6 +58,14 @@ class VesselTask(FieldTask):
             raise FileNotFoundError(f"{entry.dataset} {entry.name} has no vessel label")
         target = (vessel > 0).astype(np.float32)[None]
         return target, np.ones_like(target)
+
+    def scale_of(self, sample: Sample) -> tuple[float, float]:
+        """Sharp photographs are also seen at their own resolution.
+
+        Labels of coarse photographs are drawn wide for their pixels; a network that sees
+        sharp edges only in coarse pixels draws every vessel as wide as that.
+        """
+        return self.scale[0], max(self.scale[1], 1.0 / sample.step)
 
     def loss_of(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         """Cross-entropy and Dice."""
