@@ -8,8 +8,10 @@ Run: python benchmarks/one_conversation.py [--model FOLDER] [--adapter FOLDER]
 * `served`: the same folder behind `transformers serve`, a process of its own on 127.0.0.1.
 
 The language model is asked at every question, also where the word model is sure and it would
-not be. Without `--adapter` one is made on the spot that changes nothing yet: it shows the path,
-not what adapting brings (`fovea llm adapt`).
+not be. What is shown is that each backend finds the same tools by itself (`both`): the rules
+then choose photographs and word the calls, so equal events follow from equal tools. Without
+`--adapter` one is made on the spot that changes nothing yet: it shows the path, not what
+adapting brings (`fovea llm adapt`).
 """
 
 from __future__ import annotations

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from fovea.errors import UnreadableImage
-from fovea_plugins.retrieval.evaluation import CLASSES, Side, compare, evaluate, scores_of
+from fovea_plugins.retrieval.evaluation import ODIR_CLASSES, Side, compare, evaluate, scores_of
 
 
 def side(labels: list[str], angles: list[float], patients: list[str]) -> Side:
     """Photographs on a circle, each with the classes named by its letters."""
-    table = np.array([[float(c in one) for c in CLASSES] for one in labels], np.float32)
+    table = np.array([[float(c in one) for c in ODIR_CLASSES] for one in labels], np.float32)
     radians = np.radians(angles)
     vectors = np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
     return Side(table, np.array(patients), {"encoder": vectors, "other": vectors[:, ::-1].copy()})
@@ -24,7 +24,7 @@ def test_precision_and_average_precision_by_hand() -> None:
     archive = side(["N", "D", "N", "D", "DG", "N"], [1, 2, 3, 4, 5, 90], list("abcdef"))
     questions = side(["N", "DG"], [0, 0], ["x", "y"])
     scores = scores_of(archive, questions, "encoder")
-    n, d, g, c = (CLASSES.index(letter) for letter in "NDGC")
+    n, d, g, c = (ODIR_CLASSES.index(letter) for letter in "NDGC")
     assert scores["p_at_1"][:, n].tolist() == [1.0, pytest.approx(np.nan, nan_ok=True)]
     assert scores["p_at_1"][1, d] == 0.0
     assert scores["p_at_5"][0, n] == pytest.approx(2 / 5)
@@ -36,8 +36,8 @@ def test_precision_and_average_precision_by_hand() -> None:
 
 def test_comparison_has_intervals_and_refuses_shared_patients() -> None:
     drawn = np.random.default_rng(0)
-    letters = [CLASSES[i] for i in drawn.integers(8, size=160)]
-    angles = [45.0 * CLASSES.index(one) + drawn.normal() for one in letters]
+    letters = [ODIR_CLASSES[i] for i in drawn.integers(8, size=160)]
+    angles = [45.0 * ODIR_CLASSES.index(one) + drawn.normal() for one in letters]
     archive = side(letters[:100], angles[:100], [f"a{i}" for i in range(100)])
     questions = side(letters[100:], angles[100:], [f"q{i // 2}" for i in range(60)])
     figures = compare(archive, questions)
@@ -74,3 +74,22 @@ def test_real_photographs_are_encoded_and_compared(shared_data: Path, tmp_path: 
     for name in ("encoder", "pixels_and_colours", "random_network"):
         assert 0.0 <= figures[name]["p_at_5"]["macro"]["value"] <= 1.0
     assert "chosen" in figures["note"]
+
+
+@pytest.mark.shared_data
+def test_grades_of_a_set_that_the_encoder_never_saw(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "IDRiD_grading"
+    with (source / "labels.csv").open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    copies = [row for row in rows if row["same_image_as"]]
+    chosen = [[row for row in rows if row["use"] == use][:size] for use, size in
+              (("train", 6), ("val", 3))]  # fmt: skip
+    (tmp_path / "images").symlink_to(source / "images")
+    with (tmp_path / "labels.csv").open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.DictWriter(lines, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows([*chosen[0], *chosen[1], *copies[:2]])
+    figures = evaluate(tmp_path)
+    assert figures["photographs"] == {"archive": 6, "questions": 3}, "copies are left out"
+    assert set(figures["chance"]) == {"macro", *(f"ICDR {grade}" for grade in range(5))}
+    assert "nothing was chosen" in figures["note"]

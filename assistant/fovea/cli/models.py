@@ -106,4 +106,7 @@ def _tasks() -> Any:
 def _flat(figures: Any, path: str = "") -> list[tuple[str, Any]]:
     if isinstance(figures, dict):
         return [row for key, value in figures.items() for row in _flat(value, f"{path}/{key}")]
-    return [] if isinstance(figures, list) else [(path, figures)]
+    if isinstance(figures, list):  # an interval; longer lists are for `--json`
+        ends = [x for x in figures if isinstance(x, float)]
+        return [(path, f"{ends[0]} to {ends[1]}")] if len(ends) == len(figures) == 2 else []
+    return [(path, figures)]

@@ -1,7 +1,7 @@
 """Whose plan to take: that of a small language model, or that of the rules and the word model.
 
-Where the word model is sure, it is nearly always right and nothing else is asked, so that most
-turns cost two milliseconds and no weights are loaded. Elsewhere both opinions count: the
+Where the word model is sure, it is nearly always right and nothing else is asked, so that about
+half of the turns cost two milliseconds and no weights. Elsewhere both opinions count: the
 language model's probability of its own answer, and how likely the word model finds the one
 set of tools beside the other.
 """

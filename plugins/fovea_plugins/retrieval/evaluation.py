@@ -1,9 +1,10 @@
 """How well similar cases are found, beside two baselines, between disjoint patients.
 
-Run as `fovea evaluate retrieval --data ODIR`. The archive is `use=train`, the questions
-are `use=val`; no patient is on both sides. The baselines know nothing of the retina: raw
-pixels with a colour histogram, and a convolutional network with random weights. All three
-encode the same photographs in the same run.
+Run as `fovea evaluate retrieval --data FOLDER`, where the folder is ODIR or the grading set of
+IDRiD, which the encoder never saw. The archive is `use=train`, the questions are `use=val`; no
+patient is on both sides. The baselines know nothing of the retina: raw pixels with a colour
+histogram, and a convolutional network with random weights. All three encode the same
+photographs in the same run.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from fovea_plugins.retrieval.features import Floats, describe
 from fovea_plugins.retrieval.projection import Projection
 from fovea_plugins.training.classifier_data import read_photograph
 
-CLASSES = "NDGCAHMO"
+ODIR_CLASSES = tuple("NDGCAHMO")
+GRADES = tuple(f"ICDR {grade}" for grade in range(5))
+_IDRID_COLUMNS = frozenset({"use", "dr_grade", "dme_risk", "same_image_as"})
 DEPTH = 10
 RESAMPLES = 1000
 SEED = 8
@@ -33,10 +36,15 @@ BINS = 12
 NETWORK_SIDE = 128
 NETWORK_WIDTHS = (32, 64, 128)
 SHIPPED = Path(__file__).with_name("weights") / "classical.safetensors"
-NOTE = (
+CHOSEN_ON = (
     "The configuration of the encoder was chosen among 36 on these same questions, so its "
     "figures are somewhat too good; those of the baselines are not, since nothing was chosen. "
     "The model card quotes the encoder refitted without the patients of the questions."
+)
+NEVER_SEEN = (
+    "The encoder saw no photograph of this set and nothing was chosen on it. Its patients are "
+    "not known: both eyes of one may be on both sides, for the baselines as well. Copies are "
+    "left out."
 )
 
 Encoder = Callable[[Photograph], Floats]
@@ -45,11 +53,19 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Side:
-    """Photographs of one side: labels (N, 8) of 0 and 1, patients (N,), vectors per encoder."""
+    """Photographs of one side.
+
+    Attributes:
+        labels: (N, C) of 0 and 1.
+        patients: (N,) whose they are.
+        vectors: By encoder, (N, D) of unit length.
+        classes: (C,) names of the classes.
+    """
 
     labels: Floats
     patients: NDArray[np.str_]
     vectors: dict[str, Floats]
+    classes: tuple[str, ...] = ODIR_CLASSES
 
 
 def evaluate(root: Path, weights: Path | None = None) -> dict[str, Any]:
@@ -60,20 +76,21 @@ def evaluate(root: Path, weights: Path | None = None) -> dict[str, Any]:
     the paired differences to each baseline.
 
     Args:
-        root: The folder of ODIR, or the folder that holds it.
+        root: The folder of IDRiD's grading set or of ODIR, or a folder that holds ODIR.
         weights: Weight file of the projection; None: the shipped one.
 
     Raises:
-        UnreadableImage: no ODIR below `root`.
+        UnreadableImage: no such set at `root`.
     """
-    folder = odir_folder(root)
+    unseen = _IDRID_COLUMNS.issubset(_heading(root / "labels.csv"))
+    folder = root if unseen else odir_folder(root)
     encoders = {
         "encoder": _classical(weights or SHIPPED),
         "pixels_and_colours": pixels_and_colours,
         "random_network": _random_network(),
     }
     archive, questions = (_read(folder, use, encoders) for use in ("train", "val"))
-    return compare(archive, questions)
+    return {"note": NEVER_SEEN if unseen else CHOSEN_ON} | compare(archive, questions)
 
 
 def compare(archive: Side, questions: Side) -> dict[str, Any]:
@@ -82,10 +99,9 @@ def compare(archive: Side, questions: Side) -> dict[str, Any]:
         raise ValueError("patients of the questions are in the archive: the figures mean nothing")
     draws = _draws(questions.patients)
     figures: dict[str, Any] = {
-        "note": NOTE,
         "photographs": {"archive": len(archive.labels), "questions": len(questions.labels)},
         "patients": {"questions": len(set(questions.patients.tolist()))},
-        "chance": _named(archive.labels.mean(axis=0)),
+        "chance": _named(archive.classes, archive.labels.mean(axis=0)),
     }
     resampled: dict[str, dict[str, Floats]] = {}
     for name in archive.vectors:
@@ -97,7 +113,7 @@ def compare(archive: Side, questions: Side) -> dict[str, Any]:
             resampled[name][measure] = _macro(means)
             low, high = _percentiles(means)
             figures[name][measure] = _named(
-                _per_class(values), low, high, _interval(resampled[name][measure])
+                archive.classes, _per_class(values), low, high, _interval(resampled[name][measure])
             )
     first, *others = archive.vectors
     figures["ahead_of"] = {
@@ -117,7 +133,7 @@ def compare(archive: Side, questions: Side) -> dict[str, Any]:
 
 
 def scores_of(archive: Side, questions: Side, name: str) -> dict[str, Floats]:
-    """Per question and class (Q, 8) P@1, P@5 and AP@10; NaN where it has not the class.
+    """Per question and class (Q, C) P@1, P@5 and AP@10; NaN where it has not the class.
 
     AP@10 is the mean precision at the ranks of the cases that have the class, over the ten
     nearest, divided by the most that could be found (Manning 2008, Introduction to
@@ -125,7 +141,7 @@ def scores_of(archive: Side, questions: Side, name: str) -> dict[str, Floats]:
     """
     closeness = questions.vectors[name] @ archive.vectors[name].T
     nearest: Indices = np.argsort(-closeness, axis=1, kind="stable")[:, :DEPTH]
-    has = archive.labels[nearest]  # (Q, 10, 8)
+    has = archive.labels[nearest]  # (Q, 10, C)
     found = np.cumsum(has, axis=1)
     ranks = np.arange(1, has.shape[1] + 1)[None, :, None]
     most = np.minimum(DEPTH, archive.labels.sum(axis=0))
@@ -188,7 +204,7 @@ def odir_folder(root: Path) -> Path:
     """
     for folder in (root, *sorted(path for path in root.glob("*") if path.is_dir())):
         table = folder / "labels.csv"
-        if table.is_file() and {"use", "patient", *CLASSES} <= set(_heading(table)):
+        if {"use", "patient", *ODIR_CLASSES} <= set(_heading(table)):
             return folder
     raise UnreadableImage(
         "There is no data set with patients and the eight labels of ODIR",
@@ -198,6 +214,8 @@ def odir_folder(root: Path) -> Path:
 
 
 def _heading(table: Path) -> list[str]:
+    if not table.is_file():
+        return []
     with table.open(newline="", encoding="utf-8") as lines:
         return next(csv.reader(lines), [])
 
@@ -205,6 +223,9 @@ def _heading(table: Path) -> list[str]:
 def _read(folder: Path, use: str, encoders: dict[str, Encoder]) -> Side:
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["use"] == use]
+    graded = bool(rows) and "patient" not in rows[0]
+    if graded:
+        rows = [row for row in rows if not row["same_image_as"]]
     vectors: dict[str, list[Floats]] = {name: [] for name in encoders}
     for row in rows:
         image = read_photograph(folder / "images" / f"{row['id']}.jpg")
@@ -212,11 +233,13 @@ def _read(folder: Path, use: str, encoders: dict[str, Encoder]) -> Side:
             vectors[name].append(encode(image))
     if not rows:
         raise UnreadableImage(f"No photograph is of `use={use}`", where=f"`{folder.name}`")
-    return Side(
-        np.array([[float(row[name]) for name in CLASSES] for row in rows], np.float32),
-        np.array([row["patient"] for row in rows]),
-        {name: np.stack(found) for name, found in vectors.items()},
-    )
+    stacked = {name: np.stack(found) for name, found in vectors.items()}
+    if graded:
+        grades = np.array([int(row["dr_grade"]) for row in rows])
+        labels = np.eye(len(GRADES), dtype=np.float32)[grades]
+        return Side(labels, np.array([row["id"] for row in rows]), stacked, GRADES)
+    labels = np.array([[float(row[name]) for name in ODIR_CLASSES] for row in rows], np.float32)
+    return Side(labels, np.array([row["patient"] for row in rows]), stacked)
 
 
 def _draws(patients: NDArray[np.str_]) -> list[Indices]:
@@ -231,7 +254,7 @@ def _draws(patients: NDArray[np.str_]) -> list[Indices]:
 
 
 def _per_class(values: Floats) -> Floats:
-    """Means over the questions that have the class, (8,); NaN for a class that none has."""
+    """Means over the questions that have the class, (C,); NaN for a class that none has."""
     asked = ~np.isnan(values)
     counts = asked.sum(axis=0)
     totals = np.where(asked, values, 0.0).sum(axis=0)
@@ -239,7 +262,7 @@ def _per_class(values: Floats) -> Floats:
 
 
 def _named(
-    values: Floats, low: Floats | None = None, high: Floats | None = None,
+    classes: tuple[str, ...], values: Floats, low: Floats | None = None, high: Floats | None = None,
     macro: list[float | None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The values by class, and their macro mean, with intervals where there are some."""
@@ -247,10 +270,10 @@ def _named(
     mean = float(known.mean()) if len(known) else float("nan")
     if low is None or high is None:
         return {"macro": _round(mean)} | {
-            name: _round(value) for name, value in zip(CLASSES, values, strict=True)
+            name: _round(value) for name, value in zip(classes, values, strict=True)
         }
     found: dict[str, Any] = {"macro": {"value": _round(mean), "interval": macro}}
-    for name, value, least, most in zip(CLASSES, values, low, high, strict=True):
+    for name, value, least, most in zip(classes, values, low, high, strict=True):
         found[name] = {"value": _round(value), "interval": [_round(least), _round(most)]}
     return found
 
@@ -263,7 +286,7 @@ def _macro(means: Floats) -> Floats:
 
 
 def _percentiles(means: Floats) -> tuple[Floats, Floats]:
-    """2.5th and 97.5th percentile per class, (8,) each; NaN for a class without a value."""
+    """2.5th and 97.5th percentile per class, (C,) each; NaN for a class without a value."""
     bounds = np.full((2, means.shape[1]), np.nan, np.float32)
     for column in range(means.shape[1]):
         known = means[~np.isnan(means[:, column]), column]
