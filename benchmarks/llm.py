@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def _row(
 def rules_alone(settings: Settings, cases: Sequence[Case]) -> dict[str, Any]:
     """The figures of the rules with the word model put aside."""
     shipped = wish_model()
-    aside = Undecided(shipped.idf, shipped.words, shipped.told, shipped.bias)
+    aside = Undecided(**{one.name: getattr(shipped, one.name) for one in fields(shipped)})
     planning.wish_model = lambda: aside  # type: ignore[assignment]
     try:
         return by_model(settings, cases)
