@@ -243,6 +243,16 @@ def test_photographs_are_read_item_by_item(question: str, images: int, calls: li
     assert sorted(f"{call['name']} {call['args'].get('image', '')}" for call in made) == calls
 
 
+def test_what_was_asked_before_is_not_done_again() -> None:
+    history = [
+        {"role": "user", "content": "What is the cup-to-disc ratio?"},
+        {"role": "assistant", "content": "The vertical cup-to-disc ratio is 0.55 [E2]."},
+    ]
+    for question in ("Please outline the vessels.", "Outline the vessels", "Grade it for DR"):
+        assert len(called(ask(question, 1, history))) == 1, question
+    assert called(ask("And its outline?", 1, history)) == ["segment_optic_disc"]
+
+
 @pytest.mark.parametrize("question", ["Don't segment the vessels", "please do not grade it"])
 def test_what_is_forbidden_is_not_done(question: str) -> None:
     reply = ask(question)

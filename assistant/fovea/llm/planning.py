@@ -55,8 +55,7 @@ KEPT, ADDED = 0.3, 0.47
 _ELLIPTIC = 6
 """Words up to which a question may lean on the one before."""
 PLAIN, NAMED = 0.97, 0.9
-"""From this probability on, one of Fovea's own tools is meant beside somebody else's; the second
-holds where the rules name it as well."""
+"""Probability from which a tool of Fovea's is meant beside another's; and if the rules name it."""
 
 _QUALITY, _REST = "I can assess image quality instead.", "I can measure everything else."
 PURPOSES: Mapping[str, tuple[str, str]] = {
@@ -141,8 +140,7 @@ def plan_turn(
         tools: Tools that were bound; no other tool is ever called.
         said: The last answer before the last question.
         words: The word model; None: the shipped one.
-        wished: Tools that somebody else found the question to wish for; photographs and
-            arguments are chosen here. None: the rules and the word model find them.
+        wished: Tools that somebody else chose; None: rules and word model choose.
     """
     readings = read_conversation(questions, extra=vocabulary(tools), pictured=bool(images))
     focus = _Focus()
@@ -189,8 +187,8 @@ class _Planner:
             unique.setdefault(f"{call.tool}{sorted(call.arguments.items())}", call)
         if not unique and not self.notes:  # of an overview nothing is left that is installed
             return self._nothing("outside")
-        named = frozenset(ask.tool for ask in asks)
-        return Plan(tuple(unique.values()), tuple(dict.fromkeys(self.notes)), named, self.chances)
+        found, named = tuple(unique.values()), frozenset(ask.tool for ask in asks)
+        return Plan(found, tuple(dict.fromkeys(self.notes)), named, self.chances)
 
     def _nothing(self, kind: str) -> Plan:
         """A plain reply, with what can be asked for."""
@@ -200,7 +198,11 @@ class _Planner:
 
     def _chances(self, turn: Turn, reading: Reading) -> dict[str, float]:
         """The probability that each tool is meant: Fovea's own, and those of others."""
-        own = self.words.chances(turn)
+        own, named = self.words.chances(turn), {ask.tool for ask in reading.asks}
+        if named and turn.before:
+            # Who asks for something new seldom wants what was asked before as well.
+            alone = self.words.chances(replace(turn, before=(), said=""))
+            own = {n: c if n in named else min(c, alone[n]) for n, c in own.items()}
         question = " ".join(reading.wanted) if reading.negated else turn.question
         others = [
             tool
@@ -219,7 +221,6 @@ class _Planner:
         )
         # Who asks for another tool seldom asks for one of Fovea's as well, unless that is plain.
         rest = 1.0 - max(meant.values(), default=0.0)
-        named = {ask.tool for ask in reading.asks}
         plain = {n for n, c in own.items() if c >= (NAMED if n in named else PLAIN)}
         return nothing | {n: c if n in plain else c * rest for n, c in own.items()} | meant
 
