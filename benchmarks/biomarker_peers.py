@@ -172,7 +172,8 @@ def run_pvbm(folder: Path) -> dict[str, Any]:
         found, vessels_found = tool.compute_central_retinal_equivalents(
             inside, inner, x, y, radius, artery=artery
         )
-        return {**found, "n_vessels": len(vessels_found or ())}
+        widths = [float(vessel["Mean diameter"]) for vessel in vessels_found or ()]
+        return {**found, "widths": sorted(widths)}
 
     watch.run("skeleton", skeleton)
     watch.run("geometry", geometry, *GEOMETRY)
@@ -202,7 +203,8 @@ def run_pvbm(folder: Path) -> dict[str, Any]:
                 *names,
             )
             watch.values |= {key: apart.values[key] for key in names}
-            watch.values[f"n_{side}"] = apart.values.get("n_vessels")
+            widths = apart.values.get("widths", [])
+            watch.values |= {f"n_{side}": len(widths), f"widths_{side}": widths}
     return {
         "values": watch.values | {f"{n}_one_rotation": v for n, v in single.values.items()},
         "seconds": watch.seconds | timed.seconds,

@@ -24,11 +24,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from biomarker_peers import PEERS, environment, run_peer
+
+from fovea_plugins.biomarkers.calibre import BIG_SIX, knudtson
 
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
@@ -54,6 +57,8 @@ ROWS = (
     ("singularity length", "singularity_length", "singularity_length", None),
     ("CRAE Knudtson, px", "crae_px", "craek", "full_cre_arteries"),
     ("CRVE Knudtson, px", "crve_px", "crvek", "full_cre_veins"),
+    ("CRAE Knudtson of PVBM's widths", "craek_same", "craek", None),
+    ("CRVE Knudtson of PVBM's widths", "crvek_same", "crvek", None),
     ("AVR Knudtson", "avr", "avr_k", "avr"),
     ("CRAE Hubbard, um / px", "crae_hubbard", "craeh", None),
     ("CRVE Hubbard, um / px", "crve_hubbard", "crveh", None),
@@ -90,7 +95,18 @@ def measured(folder: Path, peers: dict[str, Path]) -> dict[str, dict[str, Any]]:
             print(f"  {error}")
     for result in found.values():
         _add_ratios(result["values"])
+    if {"fovea", "pvbm"} <= set(found):
+        found["fovea"]["values"] |= same_widths(found["pvbm"]["values"])
     return found
+
+
+def same_widths(theirs: Mapping[str, Any]) -> dict[str, float]:
+    """Fovea's formula of Knudtson on the vessels and widths that PVBM found."""
+    return {
+        name: knudtson(widths[-BIG_SIX:], side)
+        for side, name in (("artery", "craek_same"), ("vein", "crvek_same"))
+        if (widths := theirs.get(f"widths_{side}"))
+    }  # fmt: skip
 
 
 def _add_ratios(values: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
+from fovea.llm.arguments import how_many, subject
 from fovea.llm.base import ImageFact, ToolSpec, minimal_value, read_session_facts, resolved
 from fovea.llm.clause import LOOKUP
 from fovea.llm.compact import (
@@ -36,7 +37,6 @@ from fovea.llm.planning import (
     NO_TOOLS,
     REPLIES,
     abilities,
-    how_many,
 )
 from fovea.llm.suggestion import suggestion
 
@@ -181,7 +181,7 @@ class CompactTurn:
     def _arguments(self, tool: ToolSpec) -> dict[str, Any]:
         """Arguments other than photographs: as the question says, else the smallest allowed."""
         given: dict[str, Any] = {}
-        text = self._subject()
+        text = subject(self.question, [said for role, said in self.history if role == "user"])
         for name, schema in tool.properties.items():
             if name in ("image", *_PAIR):
                 continue
@@ -205,12 +205,6 @@ class CompactTurn:
             low, high = schema.get("minimum", 1), schema.get("maximum", count)
             return int(min(max(count, low), high))
         return None
-
-    def _subject(self) -> str:
-        """What a free text is about: the question, and the one before if this points back."""
-        before = [text for role, text in self.history if role == "user"]
-        short = len(self.question.split()) <= 6
-        return " ".join([*(before[-1:] if short else []), self.question])
 
 
 def _most_fitting(tools: Sequence[ToolSpec], question: str) -> tuple[ToolSpec, ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fovea.image import Eye
+from fovea.llm.arguments import how_many, subject
 from fovea.llm.base import ImageFact, ToolSpec, minimal_value, resolved
 from fovea.llm.clause import LOOKUP, OVERVIEW, Ask
 from fovea.llm.compact import OWN_TOOLS
@@ -52,8 +52,6 @@ NO_TOOLS = "No plugin is installed that I could use."
 NEED_OTHER = "Please add a photograph of the other eye."
 KEPT, ADDED = 0.3, 0.47
 """Least probability, by the word model, of a tool that the rules name, and of another."""
-_ELLIPTIC = 6
-"""Words up to which a question may lean on the one before."""
 PLAIN, NAMED = 0.97, 0.9
 """Probability from which a tool of Fovea's is meant beside another's; and if the rules name it."""
 
@@ -95,8 +93,7 @@ class Plan:
         calls: What to call.
         notes: What to say about the rest.
         wished: Tools that the question wishes for, whether they can be called or not.
-        chances: Probability of each of Fovea's own tools by the word model; empty if it had
-            no say.
+        chances: Probability that each tool is meant; 0 or 1 where somebody else chose.
     """
 
     calls: tuple[PlannedCall, ...]
@@ -171,9 +168,11 @@ class _Planner:
         if reading.reply in {"empty", "hostile"}:
             self.chances, asks = dict.fromkeys([*OWN_TOOLS, *self.tools], 0.0), []
         else:
-            self.chances = self._chances(turn, reading)
-            if wished is not None:
-                self.chances = {name: float(name in wished) for name in self.chances}
+            self.chances = (
+                self._chances(turn, reading)
+                if wished is None
+                else {name: float(name in wished) for name in (*OWN_TOOLS, *self.tools)}
+            )
             asks = _by_words(self.chances, asks, turn, reading)
         if not asks:
             if reading.unwanted:
@@ -305,16 +304,14 @@ def _by_words(
     """
     named, where = {ask.tool for ask in asks}, read_selection(reading.words)
     return [ask for ask in asks if chances[ask.tool] >= KEPT or _lacks_one(ask, turn)] + [
-        Ask(tool, query=_subject(turn) if tool == LOOKUP else "", selection=where)
+        Ask(
+            tool,
+            query=subject(turn.question, turn.before) if tool == LOOKUP else "",
+            selection=where,
+        )
         for tool, chance in chances.items()
         if chance >= ADDED and tool not in named | reading.unwanted
     ]
-
-
-def _subject(turn: Turn) -> str:
-    """What is looked up: the question, and the one before if it is too short to stand alone."""
-    before = turn.before[-1:] if len(turn.question.split()) <= _ELLIPTIC else ()
-    return " ".join([*before, turn.question])
 
 
 def _lacks_one(ask: Ask, turn: Turn) -> bool:
@@ -377,22 +374,3 @@ def _by_eye(
         return (), f"Please add a photograph of the {names}."
     focus.eye = eyes[0] if len(eyes) == 1 else None
     return found, ""
-
-
-_NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
-            "eight": 8, "nine": 9, "ten": 10}  # fmt: skip
-_COUNTED = re.compile(
-    r"(?i)\b(?:top|nearest|closest|best|first|show(?: me)?|find(?: me)?|give(?: me)?|get)?\s*"
-    r"(\d{1,2}|" + "|".join(_NUMBERS) + r")\s+(?:\w+\s+){0,2}"
-    r"(?:cases?|neighbou?rs?|matches|images|examples|photos|patients)\b"
-    r"|\btop[\s-](\d{1,2})\b"
-)
-
-
-def how_many(question: str) -> int | None:
-    """The number of things asked for: "five similar cases"."""
-    found = _COUNTED.search(question)
-    if not found:
-        return None
-    word = (found[1] or found[2]).lower()
-    return _NUMBERS.get(word) or int(word)
